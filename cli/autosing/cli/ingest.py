@@ -1,0 +1,38 @@
+"""`autosing ingest`: songs become partitions."""
+
+from typing import Annotated
+
+import typer
+
+from autosing.cli.options import Config, DatasetName
+
+
+def ingest(
+    source: Annotated[
+        str,
+        typer.Argument(help="A folder of audio, a Parquet file or tree, or synthetic:SONGS[xSECONDS][@SEED]."),
+    ],
+    dataset: DatasetName,
+    format: Annotated[
+        str, typer.Option(help="auto (what datasets.yaml says, else found out), folder, parquet or synthetic.")
+    ] = "auto",
+    prefix: Annotated[str, typer.Option(help="Put before every id.")] = "",
+    include: Annotated[list[str] | None, typer.Option(help="Glob of files to take; may be given again.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Glob of files to leave out; may be given again.")] = None,
+    artist: Annotated[str | None, typer.Option(help="Artist of songs that name none.")] = None,
+    partition_mb: Annotated[float, typer.Option(help="Size at which a partition is full.")] = 256,
+    config: Config = None,
+) -> None:
+    """Append the songs of SOURCE to DATASET as numbered partitions. Songs that are there already are skipped."""
+    from autosing.pipeline.ingest.sources import IngestOptions
+    from autosing.pipeline.ingest.sources import ingest as ingest_source
+    from autosing.pipeline.settings import load_project
+
+    entry = load_project(config).dataset(dataset)
+    layout = entry.format if format == "auto" else format
+    options = IngestOptions(layout, prefix, tuple(include or ()), tuple(exclude or ()), artist, partition_mb)
+    result = ingest_source(source, entry.path, options)
+    print(
+        f"{result.songs} songs ({result.bytes / 1e6:.1f} MB) in {result.partitions} new partitions; "
+        f"{result.skipped} were there already"
+    )

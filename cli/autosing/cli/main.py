@@ -1,0 +1,42 @@
+"""The `autosing` command. Command bodies import what they need, so that `--help` and `status` are quick."""
+
+import sys
+
+import typer
+
+from autosing.cli import build, data, demo, ingest, process, train
+from autosing.signal.errors import AutosingError
+
+app = typer.Typer(
+    help="From a folder of songs to a singing voice.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("ingest")(ingest.ingest)
+app.command("process")(process.process)
+app.command("fit")(process.fit)
+app.command("retry")(process.retry)
+app.command("status")(data.status)
+app.command("explain")(data.explain)
+app.command("errors")(data.errors)
+app.command("build")(build.build)
+app.command("train")(train.train)
+app.command("demo")(demo.demo)
+app.command("report")(demo.report)
+
+
+def main() -> None:
+    """Runs the command line; a known error becomes one message and its exit code."""
+    try:
+        app()
+    except AutosingError as error:
+        print(f"autosing: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("autosing: stopped; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From songs to columns to shards: data sets, stages, plans and runs."""

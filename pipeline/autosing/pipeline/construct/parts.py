@@ -1,0 +1,146 @@
+"""Pass 1: the samples of one partition, encoded, in a scratch file that is there whole or not at all."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autosing.pipeline.construct.inputs import NamedDataset, Needs
+from autosing.pipeline.construct.selection import Drop, Sample, Selector
+from autosing.pipeline.construct.split import singer_of
+from autosing.pipeline.construct.tar import npz
+from autosing.pipeline.dataset import Partition, SongRow
+from autosing.pipeline.store import Store
+
+WRITE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """What pass 1 made of one partition.
+
+    Args:
+        name: its name in the scratch folder.
+        songs: songs read.
+        samples: samples written.
+        bytes: their size.
+        drops: reason -> songs and cuts that are no samples.
+        groups: group and split given by the index, of the songs that have samples.
+        singers: singers that have samples.
+    """
+
+    name: str
+    songs: int
+    samples: int
+    bytes: int
+    drops: Mapping[str, int]
+    groups: tuple[tuple[str, str | None], ...]
+    singers: tuple[str, ...]
+
+    @property
+    def file(self) -> str:
+        """The name of the file that holds the samples."""
+        return f"{self.name}.bin"
+
+    def index(self, scratch: Store) -> Mapping[str, npt.NDArray[Any]]:
+        """Returns `key` S40, `offset`, `bytes`, `length_ms` and `group` (number in `groups`) of each sample."""
+        with scratch.open(f"{self.name}.npz") as file, np.load(file) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+
+@dataclass(frozen=True)
+class PartTask:
+    """The work of pass 1 on one partition; small, as it travels to a worker."""
+
+    needs: Needs
+    source: NamedDataset
+    partition: int
+    scratch_url: str
+    name: str
+
+
+def finished_part(scratch: Store, name: str) -> Part | None:
+    """Returns what an earlier run of the same build made of a partition; None where it did not finish."""
+    told = scratch.read_text(f"{name}.json")
+    if told is None:
+        return None
+    part = json.loads(told)
+    groups = tuple((group, given) for group, given in part.pop("groups"))
+    found = Part(**part | {"groups": groups, "singers": tuple(part["singers"])})
+    stamp = scratch.stamp(found.file)
+    return found if stamp and stamp.size == found.bytes else None
+
+
+def write_part(task: PartTask) -> Part:
+    """Encodes the samples of a partition, in the order of its songs, and commits them to the scratch folder.
+
+    The samples are not forced to the disk, which would double the time: what a crash of the machine tears is too short,
+    is noticed by that and is done again.
+    """
+    scratch = Store(task.scratch_url)
+    selector = Selector(task.needs, task.source)
+    partition = Partition(Store(task.source.dataset.url), task.partition)
+    with (
+        Path(scratch.path(f"{task.name}.bin")).open("wb", buffering=WRITE_BYTES) as file,
+        scratch.writing(f"{task.name}.jsonl") as drops_path,
+        drops_path.open("w", encoding="utf-8") as drops_file,
+    ):
+        writer = _Writer(selector, file, drops_file)
+        for row in partition.rows(task.needs.read(task.source)):
+            writer.add(row)
+    with scratch.writing(f"{task.name}.npz") as path, path.open("wb") as file:
+        file.writelines(npz(writer.index()))
+    part = writer.part(task.name)
+    with scratch.writing(f"{task.name}.json") as path:
+        path.write_text(json.dumps(asdict(part)), encoding="utf-8")
+    return part
+
+
+class _Writer:
+    """Appends samples to an open file and keeps their index, and drops to another."""
+
+    def __init__(self, selector: Selector, samples: IO[bytes], drops: IO[str]) -> None:
+        self._selector, self._samples, self._drops = selector, samples, drops
+        self._rows: list[tuple[str, int, int, int]] = []
+        self._reasons: Counter[str] = Counter()
+        self._groups: dict[tuple[str, str | None], int] = {}
+        self._singers: set[str] = set()
+        self._songs = 0
+
+    def add(self, row: SongRow) -> None:
+        self._songs += 1
+        for outcome in self._selector.samples(row):
+            if isinstance(outcome, Drop):
+                self._reasons[outcome.reason] += 1
+                self._drops.write(outcome.line(self._selector.source.name, row.id))
+            else:
+                self._add_sample(row, outcome)
+
+    def _add_sample(self, row: SongRow, sample: Sample) -> None:
+        text = self._selector.text_of(row)
+        group = self._selector.group_of(row), text["split"] or None
+        self._samples.writelines(sample.pieces)
+        number = self._groups.setdefault(group, len(self._groups))
+        self._rows.append((sample.key, sample.size, sample.length_ms, number))
+        self._singers |= {singer} if (singer := singer_of(text)) else set()
+
+    def index(self) -> dict[str, npt.NDArray[Any]]:
+        keys, sizes, lengths, groups = zip(*self._rows, strict=True) if self._rows else ((), (), (), ())
+        size = np.array(sizes, np.int64)
+        return {
+            "key": np.array(keys, "S40"),
+            "offset": np.cumsum(size) - size,
+            "bytes": size,
+            "length_ms": np.array(lengths, np.int32),
+            "group": np.array(groups, np.int32),
+        }
+
+    def part(self, name: str) -> Part:
+        groups, singers = tuple(self._groups), tuple(sorted(self._singers))
+        n_bytes = sum(size for _, size, _, _ in self._rows)
+        return Part(name, self._songs, len(self._rows), n_bytes, dict(self._reasons), groups, singers)

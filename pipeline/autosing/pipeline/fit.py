@@ -1,0 +1,193 @@
+"""Artefacts that are fitted once on a data set's own columns: when they are due, on which songs, and their record."""
+
+import json
+import random
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from autosing.pipeline.dataset import PROBE, Dataset, Partition, split_address
+from autosing.pipeline.graph import Graph
+from autosing.pipeline.model_digest import FIT_RECORD
+from autosing.pipeline.plan import recomputed
+from autosing.pipeline.stage import FitSource, FittedStage
+from autosing.pipeline.store import TEMPORARY, explained_refusals
+from autosing.pipeline.work import Group, Models
+from autosing.signal.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class FitRecord:
+    """What an artefact was fitted on: settings, definitions of its inputs, partitions and seconds."""
+
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    partitions: int
+    seconds: float
+
+
+def read_fit(folder: Path) -> FitRecord | None:
+    """Returns the record of an artefact, or None where there is none.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    path = folder / FIT_RECORD
+    if not path.is_file():
+        return None
+    try:
+        return FitRecord(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged; restore it, or remove {folder} to have it fitted again") from error
+
+
+def fit_reason(graph: Graph, name: str) -> str | None:
+    """Returns why the artefact of a fitted stage is due; None while it is good. New data never makes it due.
+
+    Raises:
+        UsageError: an artefact at a given path, which others may use, was fitted with other settings or inputs.
+    """
+    stage = graph[name].stage
+    assert isinstance(stage, FittedStage)
+    record = read_fit(Path(stage.artefact))
+    if record is None:
+        return f"{stage.artefact} is not fitted yet"
+    changes = _changes(graph, name, stage, record)
+    if changes and graph[name].shares_artefact:
+        raise UsageError(
+            f"{name}: the artefact {stage.artefact} was fitted otherwise ({changes}); take the settings it was fitted "
+            "with, or give another path as `codebook`"
+        )
+    return changes or None
+
+
+def _changes(graph: Graph, name: str, stage: FittedStage, record: FitRecord) -> str:
+    """Returns in what the artefact's fit differs from what it would be now, "" for nothing."""
+    settings = json.loads(json.dumps(stage.fit_settings()))
+    changes = [f"{k}: {record.settings.get(k)} -> {v}" for k, v in settings.items() if v != record.settings.get(k)]
+    inputs = graph.input_definitions(name)
+    changed = [k for k, v in inputs.items() if v is not None and v != record.inputs.get(k)]
+    return "; ".join([*changes, *(f"definition of {k}" for k in changed)])
+
+
+def fit(dataset: Dataset, graph: Graph, name: str) -> FitRecord:
+    """Fits the artefact of an instance and puts it in place in one step.
+
+    Raises:
+        UsageError: the stage needs no fit, or its artefact would lie on an object store.
+        DataError: the disk is full or can't be written.
+    """
+    stage = graph[name].stage
+    if not isinstance(stage, FittedStage):
+        raise UsageError(f"{name} needs no fit; stages that do: {', '.join(_fitted_names(graph)) or 'none'}")
+    if "://" in stage.artefact:
+        raise UsageError(
+            f"{name}: its artefact can't lie on an object store ({stage.artefact}); "
+            f"give a folder that every worker sees: --set {name}.codebook=FOLDER"
+        )
+    folder = Path(stage.artefact)
+    draft = folder.with_name(f"{TEMPORARY}{folder.name}")
+    with explained_refusals(stage.artefact):
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        record = _fit_into(draft, stage, DatasetFitSource(dataset, graph, name, stage.fit_settings()), graph, name)
+        _put_in_place(draft, folder)
+    graph.forget_definitions()
+    return record
+
+
+def _fit_into(draft: Path, stage: FittedStage, source: "DatasetFitSource", graph: Graph, name: str) -> FitRecord:
+    stage.fit(source, draft)
+    record = FitRecord(
+        settings=stage.fit_settings(),
+        inputs={k: str(v) for k, v in graph.input_definitions(name).items()},
+        partitions=source.partitions(),
+        seconds=source.seconds(),
+    )
+    (draft / FIT_RECORD).write_text(json.dumps(vars(record), indent=1, sort_keys=True) + "\n")
+    return record
+
+
+def _put_in_place(draft: Path, folder: Path) -> None:
+    """Replaces `folder` by `draft`; a kill in between leaves no artefact, but never half of one."""
+    old = folder.with_name(f"{TEMPORARY}old-{folder.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    draft.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _fitted_names(graph: Graph) -> list[str]:
+    return [n for n in graph.names if isinstance(graph[n].stage, FittedStage)]
+
+
+class DatasetFitSource(FitSource):
+    """Samples songs evenly over the partitions: each partition gives songs, in a seeded order, up to its share.
+
+    Args:
+        dataset: where the songs are.
+        graph: the instances.
+        name: the instance that is fitted.
+        settings: `hours` bounds the audio that is looked at, `seed` orders the songs.
+    """
+
+    def __init__(self, dataset: Dataset, graph: Graph, name: str, settings: Mapping[str, Any]) -> None:
+        self._dataset, self._graph, self._name = dataset, graph, name
+        self._seed = int(settings.get("seed", 0))
+        self._seconds = float(settings.get("hours", float("inf"))) * 3600
+        self._models = Models()
+
+    @cached_property
+    def _chosen(self) -> dict[int, dict[str, float]]:
+        """The ids and durations of the sampled songs, by partition."""
+        inputs = [PROBE, *self._graph.inputs(self._name)]
+        whole = [p for p in self._dataset.partitions if {*inputs} <= {*p.instances()}]
+        return {p.number: self._sample(p, self._seconds / len(whole)) for p in whole}
+
+    def _sample(self, partition: Partition, share_s: float) -> dict[str, float]:
+        inputs = [PROBE, *self._graph.inputs(self._name)]
+        rows = partition.rows(["probe.duration_s", *(f"{i}.error" for i in inputs if i != PROBE)])
+        good = {r.id: float(r.values["probe.duration_s"]) for r in rows if not r.errors}
+        order = sorted(good)
+        random.Random(f"{self._seed}/{partition.number}").shuffle(order)
+        chosen: dict[str, float] = {}
+        for id in order:
+            if chosen and sum(chosen.values()) + good[id] > share_s:
+                break
+            chosen[id] = good[id]
+        return chosen
+
+    def partitions(self) -> int:
+        """Returns how many partitions the songs come from."""
+        return len(self._chosen)
+
+    def seconds(self) -> float:
+        return sum(sum(songs.values()) for songs in self._chosen.values())
+
+    def series(self, address: str) -> Iterator[npt.NDArray[Any]]:
+        instance, _ = split_address(address)
+        for partition in self._dataset.partitions:
+            ids = self._chosen.get(partition.number, {})
+            if self._graph[instance].keep:
+                yield from (r.values[address] for r in partition.rows([address]) if r.id in ids)
+            else:
+                yield from self._computed(partition, instance, address, ids)
+
+    def _computed(
+        self, partition: Partition, instance: str, address: str, ids: Mapping[str, float]
+    ) -> Iterator[npt.NDArray[Any]]:
+        extra = [*recomputed(self._graph, [instance]), instance]
+        for passing in Group(partition, self._graph, [], extra).passes(self._models, ids):
+            yield passing.song.values[address]
+
+
+def fitted_on(stage: FittedStage, n_partitions: int) -> str:
+    """Returns what `status` says of an artefact: on how many of the partitions it was fitted."""
+    record = read_fit(Path(stage.artefact))
+    return "not fitted yet" if record is None else f"fitted on {record.partitions} of {n_partitions} partitions"

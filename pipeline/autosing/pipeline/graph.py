@@ -1,0 +1,175 @@
+"""The instances of a data set's stages and their order, which follows from what they read."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from typing import Literal
+
+from autosing.pipeline.dataset import INDEX, PROBE, RESERVED, split_address
+from autosing.pipeline.model_digest import model_digest
+from autosing.pipeline.record import definition_of
+from autosing.pipeline.schema import Column
+from autosing.pipeline.stage import FittedStage, Stage
+from autosing.signal.errors import UsageError
+
+Voice = Literal["index", "stems"]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A stage with its settings, under the name that its columns are addressed by.
+
+    Args:
+        name: `<stage>` or `<stage>.<label>`.
+        stage_name: the stage's name.
+        stage: the stage with its settings.
+        keep: whether values are stored; otherwise they only pass to the instances that read them.
+        shares_artefact: whether its artefact lies at a path that was given, where other data sets may use it too.
+    """
+
+    name: str
+    stage_name: str
+    stage: Stage
+    keep: bool = True
+    shares_artefact: bool = False
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that it writes."""
+        return self.stage.columns()
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All instances that a data set knows.
+
+    Args:
+        instances: by name.
+        voice: where the data set's voice is: the index audio itself, or the stem `stems.vocals`.
+    """
+
+    instances: Mapping[str, Instance]
+    voice: Voice = "index"
+    _definitions: dict[str, str | None] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def audio_addresses(self) -> dict[str, str]:
+        """Where `voice`, `mix` and `backing` are found."""
+        voice = "index.audio" if self.voice == "index" else "stems.vocals"
+        return {"voice": voice, "mix": "index.audio", "backing": "stems.backing"}
+
+    def __getitem__(self, name: str) -> Instance:
+        if name not in self.instances:
+            raise UsageError(f"the stage {name!r} is unknown; known: {', '.join(sorted(self.instances))}")
+        return self.instances[name]
+
+    def reads(self, name: str) -> tuple[str, ...]:
+        """Returns the addresses that an instance reads, its audio included."""
+        stage = self[name].stage
+        audio = stage.audio_read()
+        return stage.reads() + ((self.audio_addresses[audio],) if audio else ())
+
+    def inputs(self, name: str) -> list[str]:
+        """Returns the instances that an instance reads from, the reserved ones aside.
+
+        Raises:
+            UsageError: it reads from an instance that is unknown.
+        """
+        found = dict.fromkeys(split_address(a)[0] for a in self.reads(name))
+        for instance in found:
+            if instance not in self.instances and instance not in RESERVED:
+                raise UsageError(
+                    f"{name} reads {instance}, which is not a stage of this data set; name it under `stages:` "
+                    f"(known: {', '.join(sorted(self.instances))})"
+                )
+        return [i for i in found if i not in RESERVED]
+
+    def check_reads(self, name: str) -> None:
+        """Checks that the instances an instance reads have the columns that it wants of them.
+
+        Raises:
+            UsageError: one has not; the message lists those that it has.
+        """
+        for instance, column in map(split_address, self.reads(name)):
+            columns = [c.name for c in self[instance].columns] if instance in self.instances else [column]
+            if column not in columns:
+                raise UsageError(
+                    f"{name} reads {instance}.{column}, and {instance} has only {', '.join(columns)}; "
+                    f"change the settings of {name}"
+                )
+
+    def closure(self, targets: Iterable[str]) -> list[str]:
+        """Returns the targets with all that they need, inputs first, `probe` at the head.
+
+        Raises:
+            UsageError: instances read each other in a circle.
+        """
+        needed: dict[str, list[str]] = {}
+        pending = list(targets)
+        while pending:
+            name = pending.pop()
+            if name not in needed:
+                needed[name] = [] if name == PROBE else [PROBE, *self.inputs(name)]
+                pending.extend(needed[name])
+        try:
+            return list(TopologicalSorter(needed).static_order())
+        except CycleError as error:
+            raise UsageError(f"these stages read each other in a circle: {' -> '.join(error.args[1])}") from error
+
+    def definition(self, name: str) -> str | None:
+        """Returns what an instance's columns mean; None while an artefact they depend on is not fitted."""
+        if name not in self._definitions:
+            self._definitions[name] = self._define(name)
+        return self._definitions[name]
+
+    def forget_definitions(self) -> None:
+        """Makes definitions be worked out again (after a fit)."""
+        self._definitions.clear()
+
+    def input_definitions(self, name: str) -> dict[str, str | None]:
+        """Returns the definition of each input instance."""
+        return {i: self.definition(i) for i in self.inputs(name)}
+
+    def model_digests(self, name: str) -> dict[str, str | None]:
+        """Returns the digest of each model of an instance; None for an artefact that is not there yet.
+
+        Raises:
+            UsageError: a model that no fit will make is not there.
+        """
+        stage = self[name].stage
+        digests = {setting: model_digest(where) for setting, where in stage.models().items()}
+        for setting, digest in digests.items():
+            if digest is None and not isinstance(stage, FittedStage):
+                raise UsageError(
+                    f"{name}.{setting}: {stage.models()[setting]} does not exist; give a hub id, the path of a model's "
+                    "files, or a weight-free method (for ssl: model: mfcc)"
+                )
+        return digests
+
+    def _define(self, name: str) -> str | None:
+        stage = self[name].stage
+        inputs, models = self.input_definitions(name), self.model_digests(name)
+        known_inputs = {k: v for k, v in inputs.items() if v is not None}
+        known_models = {k: v for k, v in models.items() if v is not None}
+        if len(known_inputs) < len(inputs) or len(known_models) < len(models) or self.fit_reason(name):
+            return None
+        return definition_of(self[name].stage_name, stage.version, stage.settings(), known_models, known_inputs)
+
+    def fit_reason(self, name: str) -> str | None:
+        """Returns why an instance's artefact has to be fitted before it can run; None where it need not be."""
+        from autosing.pipeline.fit import fit_reason
+
+        stage = self[name].stage
+        return fit_reason(self, name) if isinstance(stage, FittedStage) else None
+
+    @cached_property
+    def names(self) -> list[str]:
+        """All instance names, sorted."""
+        return sorted(self.instances)
+
+
+def reads_index(graph: Graph, names: Iterable[str]) -> list[str]:
+    """Returns the index columns that the given instances read."""
+    addresses = [split_address(a) for name in names for a in graph.reads(name)]
+    return sorted({column for instance, column in addresses if instance == INDEX})

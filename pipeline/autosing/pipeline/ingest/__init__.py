@@ -1,0 +1,1 @@
+"""Source layouts that become partitions, one file each."""

@@ -1,0 +1,179 @@
+"""Appends songs to a data set as numbered partitions; what is there already is never written again."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from autosing.pipeline.columnfile import ColumnWriter
+from autosing.pipeline.dataset import INDEX, INDEX_TEXT_COLUMNS, REFERENCE, Dataset, index_schema
+from autosing.pipeline.record import Record, definition_of
+from autosing.pipeline.schema import Column
+from autosing.pipeline.store import Store, explained_refusals
+from autosing.signal.errors import DataError, UsageError
+
+PARTITION_BYTES = 256 << 20
+PARTITION_HOURS = 4.0
+ROW_GROUP_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class NewSong:
+    """A song on its way into a data set.
+
+    Args:
+        id: any non-empty string.
+        audio: the encoded bytes, untouched.
+        text: optional index columns (`artist`, `lrc_lyrics`, ...).
+        reference: known truth by column name (`ref_f0_hz`, ...).
+        duration_s: length, where it is known without decoding.
+    """
+
+    id: str
+    audio: bytes
+    text: dict[str, str | None] = field(default_factory=dict)
+    reference: dict[str, Any] = field(default_factory=dict)
+    duration_s: float = 0.0
+
+
+@dataclass
+class IngestResult:
+    """What an ingest came to."""
+
+    songs: int = 0
+    skipped: int = 0
+    partitions: int = 0
+    bytes: int = 0
+
+
+def append_songs(
+    url: str,
+    songs: Iterable[NewSong],
+    reference_columns: Sequence[Column] = (),
+    partition_bytes: int = PARTITION_BYTES,
+) -> IngestResult:
+    """Writes songs as further partitions. Songs that are there with the same bytes are skipped and counted.
+
+    Args:
+        url: the data set; it need not exist.
+        songs: read one partition at a time.
+        reference_columns: the columns of `reference.parquet`, where truth is known.
+        partition_bytes: size at which a partition is full.
+
+    Raises:
+        DataError: an id is there already with other bytes, twice in the source, or empty; or the disk is full.
+    """
+    store = Store(url)
+    known = _known_songs(url)
+    # A folder without an index is what a killed ingest left; its number is used again.
+    names = [n for n in store.folders() if n.isdecimal() and store.stamp(n, f"{INDEX}.parquet")]
+    number = max(map(int, names), default=-1) + 1
+    result = IngestResult()
+    for batch in _partitions(_new_songs(songs, known, result), partition_bytes):
+        with explained_refusals(url):
+            for name in (REFERENCE, INDEX):
+                store.remove_leftovers(str(number), f"{name}.parquet")
+            if reference_columns:
+                _write_reference(store, number, batch, reference_columns)
+            _write_index(store, number, batch)
+        result.partitions += 1
+        result.songs += len(batch)
+        result.bytes += sum(len(s.audio) for s in batch)
+        number += 1
+    if not result.songs and not result.skipped:
+        raise UsageError("the source holds no songs; look at SOURCE, --include and --exclude")
+    return result
+
+
+def _known_songs(url: str) -> dict[str, bytes]:
+    """Returns id -> digest of the audio of every song of the data set."""
+    known: dict[str, bytes] = {}
+    try:
+        partitions = Dataset(url).partitions
+    except DataError:
+        return known
+    for partition in partitions:
+        for row in partition.rows([f"{INDEX}.audio"]):
+            known[row.id] = _digest(row.values[f"{INDEX}.audio"] or b"")
+    return known
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _new_songs(songs: Iterable[NewSong], known: dict[str, bytes], result: IngestResult) -> Iterator[NewSong]:
+    seen: set[str] = set()
+    for song in songs:
+        if not song.id:
+            raise DataError("the source has a song with an empty id; give every song a name")
+        if song.id in seen:
+            raise DataError(f"the source has the id {song.id!r} twice; tell them apart (rename one, or use --prefix)")
+        seen.add(song.id)
+        if song.id not in known:
+            yield song
+        elif known[song.id] == _digest(song.audio):
+            result.skipped += 1
+        else:
+            raise DataError(
+                f"the id {song.id!r} is in the data set already with other audio; "
+                "ingest it under another id (--prefix), or leave it out (--exclude)"
+            )
+
+
+def _partitions(songs: Iterable[NewSong], limit_bytes: int) -> Iterator[list[NewSong]]:
+    batch: list[NewSong] = []
+    size = hours = 0.0
+    for song in songs:
+        if batch and (size + len(song.audio) > limit_bytes or hours + song.duration_s / 3600 > PARTITION_HOURS):
+            yield batch
+            batch, size, hours = [], 0.0, 0.0
+        batch.append(song)
+        size += len(song.audio)
+        hours += song.duration_s / 3600
+    if batch:
+        yield batch
+
+
+def _write_index(store: Store, number: int, songs: Sequence[NewSong]) -> None:
+    present = [c for c in INDEX_TEXT_COLUMNS if any(c in s.text for s in songs)]
+    schema = index_schema(present)
+    with store.writing(str(number), f"{INDEX}.parquet") as path:
+        compression = {n: "none" if n == "audio" else "zstd" for n in schema.names}
+        with pq.ParquetWriter(
+            path,
+            schema,
+            compression=compression,
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
+        ) as writer:
+            for group in _row_groups(songs):
+                rows = [{"id": s.id, "audio": s.audio, **{c: s.text.get(c) for c in present}} for s in group]
+                writer.write_table(pa.Table.from_pylist(rows, schema))
+
+
+def _row_groups(songs: Sequence[NewSong]) -> Iterator[list[NewSong]]:
+    group: list[NewSong] = []
+    size = 0
+    for song in songs:
+        group.append(song)
+        size += len(song.audio)
+        if size >= ROW_GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _write_reference(store: Store, number: int, songs: Sequence[NewSong], columns: Sequence[Column]) -> None:
+    with store.writing(str(number), f"{REFERENCE}.parquet") as path:
+        writer = ColumnWriter(path, columns)
+        for song in songs:
+            writer.add(song.id, {c.name: c.canonical(song.reference.get(c.name)) for c in columns})
+        definition = definition_of(REFERENCE, 1, {}, {}, {})
+        record = Record(REFERENCE, "", 1, {}, {}, {}, definition, definition, {}, writer.digests(), writer.rows)
+        writer.close(record)

@@ -1,0 +1,131 @@
+"""What the page shows of one song, and of one held-out example of a training run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from autosing.pipeline.columnfile import INHERITED
+from autosing.pipeline.report.figures import song_figure
+from autosing.pipeline.report.lanes import Span, Track, inside, stack, time_scale
+from autosing.pipeline.report.media import contrast, data_uri, mp3
+from autosing.pipeline.report.numerals import duration, number
+from autosing.pipeline.report.songs import SongView
+from autosing.pipeline.report.spectrogram import mel_lane
+from autosing.pipeline.report.summary import Example
+from autosing.signal.errors import RowError
+from autosing.signal.mel import MelSpec
+
+FACTS = {
+    "index.title": ("title", ""),
+    "index.singer": ("singer", ""),
+    "index.artist": ("artist", ""),
+    "index.language": ("language", ""),
+    "probe.duration_s": ("length", "s"),
+    "probe.sample_rate_hz": ("sample rate", "Hz"),
+    "probe.channels": ("channels", ""),
+    "probe.codec": ("coding", ""),
+    "quality.loudness_lufs": ("loudness", "LUFS"),
+}
+EXAMPLE_WIDTH = 560.0
+LEGEND = {
+    "f0_hz": ("f0", "F0"),
+    "ref_f0_hz": ("truth", "true F0"),
+    "ref_notes": ("note", "score"),
+    "energy": ("energy", "level"),
+    "words": ("word", "words"),
+    "ref_words": ("true-word", "true words"),
+    "cuts": ("cut", "ends of cuts"),
+}
+
+
+@dataclass(frozen=True)
+class Player:
+    """A figure with the sound that it shows: a data URI, or why there is none."""
+
+    title: str
+    figure: Markup | None
+    sound: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class SongCard:
+    """One song on the page.
+
+    Args:
+        id: its id.
+        stretch: which part is shown, "" for the whole.
+        facts: name and value of what is known of the song.
+        player: its figure and sound.
+        legend: class and name of what the figure shows.
+        words: the words of the stretch.
+        errors: error by instance, where it arose.
+    """
+
+    id: str
+    stretch: str
+    facts: Sequence[tuple[str, str]]
+    player: Player
+    legend: Sequence[tuple[str, str]] = ()
+    words: Sequence[Span] = ()
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+
+def song_card(view: SongView, values: Mapping[str, Any], spec: MelSpec | None) -> SongCard:
+    """Returns the card of a song; `values` are its short values by address."""
+    x = time_scale(view.start_s, view.end_s)
+    duration_s = values.get("probe.duration_s") or view.end_s
+    is_part = view.start_s > 0 or view.end_s < duration_s
+    stretch = f"{view.start_s:g} to {view.end_s:g} s of {duration(duration_s)}" if is_part else ""
+    shown = {*view.tracks, *view.spans}
+    return SongCard(
+        view.id,
+        stretch,
+        _facts(view, values),
+        _player("", song_figure(view, spec), view.audio, view.start_s, view.end_s),
+        [entry for name, entry in LEGEND.items() if name in shown],
+        inside(view.spans.get("words", ()), x),
+        {name: error for name, error in view.errors.items() if not error.startswith(INHERITED)},
+    )
+
+
+def _facts(view: SongView, values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = [("partition", str(view.partition))]
+    for address, (name, unit) in FACTS.items():
+        value = values.get(address)
+        if value is not None and (name != "artist" or value != values.get("index.singer")):
+            found.append((name, value if isinstance(value, str) else number(value, unit)))
+    return found
+
+
+def _player(title: str, figure: Markup | None, sound: bytes, start_s: float, end_s: float) -> Player:
+    try:
+        return Player(title, figure, data_uri(mp3(sound, start_s, end_s), "audio/mpeg"))
+    except RowError as error:
+        return Player(title, figure, problem=str(error))
+
+
+@dataclass(frozen=True)
+class ExampleCard:
+    """A held-out sample beside what the model made of it."""
+
+    id: str
+    difference: float
+    players: Sequence[Player]
+
+
+def example_card(example: Example, spec: MelSpec) -> ExampleCard:
+    """Returns the card of an example: both spectrograms with the same colours, and their mean absolute difference."""
+    id, target, predicted, target_wav, predicted_wav = example
+    n_frames = min(len(target), len(predicted))
+    difference = float(np.abs(target[:n_frames] - predicted[:n_frames]).mean()) if n_frames else 0.0
+    limits, end_s = contrast(target), n_frames / float(spec.rate)
+    x = time_scale(0.0, end_s, EXAMPLE_WIDTH)
+    players = []
+    for title, mel, wav in (("recording", target, target_wav), ("model", predicted, predicted_wav)):
+        lane = mel_lane(Track(mel, spec.rate), spec, None, None, x, limits)
+        players.append(_player(title, stack([lane], x, (), f"mel of the {title}, {id}"), wav, 0.0, end_s))
+    return ExampleCard(id, difference, players)

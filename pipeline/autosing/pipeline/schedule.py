@@ -1,0 +1,187 @@
+"""What to compute next: tasks for partitions with due columns, and fits between them. Knows no executor."""
+
+import errno
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from autosing.pipeline.dataset import Dataset, Partition
+from autosing.pipeline.graph import Graph
+from autosing.pipeline.plan import PartitionPlan, plan_partition, recomputed, runnable
+from autosing.pipeline.work import GroupResult, InstanceResult
+from autosing.signal.errors import AutosingError, DataError, UsageError
+
+T = TypeVar("T")
+FLAG_SHARE, FLAG_ERRORS = 0.05, 10
+TRANSIENT = frozenset({errno.EAGAIN, errno.EIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED, errno.ESTALE})
+BACK_OFF_S = (1.0, 4.0, 16.0)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One fused pass over one partition."""
+
+    partition: int
+    names: tuple[str, ...]
+    extra: tuple[str, ...] = ()
+    gpus: float = 0.0
+    cpus: float = 1.0
+
+
+@dataclass
+class RunReport:
+    """What a run came to.
+
+    Args:
+        instances: totals by instance.
+        failed: message by partition that could not be processed at all.
+        flagged: partitions and instances with more than 5 % and at least 10 own errors.
+        fits: what was fitted.
+    """
+
+    tasks: int = 0
+    audio_s: float = 0.0
+    wall_s: float = 0.0
+    start_up_s: float = 0.0
+    instances: dict[str, InstanceResult] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+    flagged: list[tuple[int, str, int, int]] = field(default_factory=list)
+    fits: list[str] = field(default_factory=list)
+    _audio_s: dict[int, float] = field(default_factory=dict, repr=False)
+
+    @property
+    def exit_code(self) -> int:
+        """0 if all is well, 3 if partitions failed or have many errors."""
+        return 3 if self.failed or self.flagged else 0
+
+    def add(self, result: GroupResult) -> None:
+        """Adds one pass to the totals."""
+        self.tasks += 1
+        self._audio_s[result.partition] = max(self._audio_s.get(result.partition, 0.0), result.audio_s)
+        self.audio_s = sum(self._audio_s.values())
+        for name, part in result.instances.items():
+            total = self.instances.setdefault(name, InstanceResult())
+            for key in ("rows", "errors", "own_errors", "busy_s", "bytes"):
+                setattr(total, key, getattr(total, key) + getattr(part, key))
+            if part.own_errors >= FLAG_ERRORS and part.own_errors > FLAG_SHARE * part.rows:
+                self.flagged.append((result.partition, name, part.own_errors, part.rows))
+
+
+class Scheduler:
+    """Hands out tasks until every target is fresh, failed or can't be computed.
+
+    Args:
+        dataset: the data set.
+        graph: its instances.
+        targets: what is wanted.
+        forced: instances to compute again although they are fresh, by partition.
+    """
+
+    def __init__(
+        self, dataset: Dataset, graph: Graph, targets: Sequence[str], forced: dict[int, Collection[str]] | None = None
+    ) -> None:
+        self.dataset, self.graph, self.targets = dataset, graph, list(targets)
+        self.report = RunReport()
+        self._forced = {n: set(names) for n, names in (forced or {}).items()}
+        self._open = list(dataset.partitions)
+        self._waiting: list[Partition] = []
+        self._last: dict[int, tuple[str, ...]] = {}
+
+    def next_task(self) -> Task | None:
+        """Returns the next task that can run now, or None (for now)."""
+        while self._open:
+            partition = self._open.pop(0)
+            try:
+                plan = self._plan(partition)
+                task = self._task(plan)
+            except UsageError:
+                raise
+            except AutosingError as error:
+                self.report.failed[partition.number] = str(error)
+                continue
+            if task is not None:
+                return task
+            if plan.of("blocked"):
+                self._waiting.append(partition)
+        return None
+
+    def finished(self, task: Task, result: GroupResult) -> None:
+        """Takes in a finished task; its partition is looked at again."""
+        self.report.add(result)
+        self._forced.get(task.partition, set()).difference_update(task.names)
+        self._last[task.partition] = task.names
+        self._open.insert(0, self.dataset.partition(task.partition))
+
+    def failed(self, task: Task, message: str) -> None:
+        """Takes in that a partition can't be processed; the others go on."""
+        self.report.failed[task.partition] = message
+
+    def again(self, task: Task) -> None:
+        """Puts a task's partition back to be planned anew."""
+        self._open.insert(0, self.dataset.partition(task.partition))
+
+    def next_fit(self) -> str | None:
+        """Returns an instance whose artefact can be fitted now: everything it reads is fresh wherever possible."""
+        for name in self.graph.closure(self.targets):
+            if self.graph.fit_reason(name) and all(self.graph.definition(i) for i in self.graph.inputs(name)):
+                return name if self._waiting else None
+        return None
+
+    def fitted(self, name: str) -> None:
+        """Takes in a finished fit; the partitions that waited for it are looked at again."""
+        self.report.fits.append(name)
+        self.graph.forget_definitions()
+        self._open, self._waiting = self._waiting, []
+
+    def _plan(self, partition: Partition) -> PartitionPlan:
+        return plan_partition(partition, self.graph, self.targets, self._forced.get(partition.number, ()))
+
+    def _task(self, plan: PartitionPlan) -> Task | None:
+        names = runnable(self.graph, plan)
+        if not names:
+            return None
+        number = plan.partition.number
+        chosen = tuple(self._one_kind(names))
+        if self._last.get(number) == chosen:
+            raise DataError(
+                f"{', '.join(chosen)} stay stale although they were computed; is the data set being written?"
+            )
+        needs = [self.graph[n].stage.resources() for n in chosen]
+        extra = tuple(recomputed(self.graph, chosen))
+        for name in (*chosen, *extra):
+            self.graph.check_reads(name)
+        return Task(number, chosen, extra, max(r.gpus for r in needs), max(r.cpus for r in needs))
+
+    def _one_kind(self, names: Sequence[str]) -> list[str]:
+        """Returns those that need no GPU, or all where nothing can run without one."""
+        light: list[str] = []
+        for name in names:
+            inputs_wait = any(i in names and i not in light for i in self.graph.inputs(name))
+            if self.graph[name].stage.resources().gpus == 0 and not inputs_wait:
+                light.append(name)
+        return light or list(names)
+
+
+def with_retries(work: Callable[[], T], pause: Callable[[float], None] = time.sleep) -> T:
+    """Returns `work()`, repeated with growing pauses after transient I/O errors.
+
+    Raises:
+        OSError: it is not transient, or does not pass.
+    """
+    for wait_s in BACK_OFF_S:
+        try:
+            return work()
+        except OSError as error:
+            if error.errno not in TRANSIENT:
+                raise
+            pause(wait_s)
+    return work()
+
+
+def targets_or_all(graph: Graph, targets: Iterable[str]) -> list[str]:
+    """Returns the named targets, or every unlabelled instance where none is named."""
+    chosen = list(targets)
+    for name in chosen:
+        graph[name]
+    return chosen or [i.name for i in graph.instances.values() if i.name == i.stage_name]

@@ -1,0 +1,17 @@
+"""The stages, one file each. They are named here and imported only when used."""
+
+_HERE = "autosing.pipeline.stages"
+
+STAGES = {
+    "probe": f"{_HERE}.probe:Probe",
+    "quality": f"{_HERE}.quality:Quality",
+    "f0": f"{_HERE}.f0:F0Stage",
+    "energy": f"{_HERE}.energy:Energy",
+    "mel": f"{_HERE}.mel:Mel",
+    "ssl": f"{_HERE}.ssl:Ssl",
+    "units": f"{_HERE}.units:Units",
+    "tokens": f"{_HERE}.tokens:Tokens",
+    "align": f"{_HERE}.align:Align",
+    "cuts": f"{_HERE}.cuts:Cuts",
+}
+"""Stage name -> where its class is."""

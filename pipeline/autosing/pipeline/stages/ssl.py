@@ -1,0 +1,110 @@
+"""`ssl`: features of a pretrained speech encoder at 50 Hz, or the weight-free MFCCs of HuBERT's first iteration."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from autosing.pipeline.schema import Column
+from autosing.pipeline.song import AudioName, Song
+from autosing.pipeline.stage import NOT_IN_DEFINITION, Resources, Row, Stage, per_song
+from autosing.signal.errors import RowError, UsageError
+from autosing.signal.framing import centres_s, frames
+from autosing.signal.mfcc import mfcc
+from autosing.signal.ssl import RATE, SAMPLE_RATE, Encoder, Windowing, encode_songs
+from autosing.signal.ssl_encoder import Device, feature_dim, load_encoder
+
+MFCC = "mfcc"
+MFCC_DIM = 39
+
+
+@dataclass(frozen=True)
+class Ssl(Stage):
+    """Encodes the voice.
+
+    Args:
+        model: `mfcc`, or the hub id or path of a HuBERT, ContentVec, WavLM, wav2vec2, data2vec-audio or Whisper model.
+        layers: hidden states to put side by side (0 is before the first block); empty for the last.
+        audio: which audio is encoded.
+        window_s: seconds that the model sees at once; part of what the features mean.
+        context_s: seconds at each inner edge of a window that are seen but not used.
+        within: an instance of `cuts`; what lies in none of its intervals is skipped (zeros), and `covered` says where
+            the features are real. "" computes everything.
+        device: auto, cpu or cuda.
+        windows_per_batch: windows that a GPU gets at once.
+        gpus: GPUs that a worker occupies.
+
+    Raises:
+        UsageError: the contexts leave nothing of a window, or batches hold no window.
+    """
+
+    model: str = MFCC
+    layers: tuple[int, ...] = ()
+    audio: AudioName = "voice"
+    window_s: float = 30
+    context_s: float = 2
+    within: str = ""
+    device: Device = field(default="auto", metadata=NOT_IN_DEFINITION)
+    windows_per_batch: int = field(default=8, metadata=NOT_IN_DEFINITION)
+    gpus: float = field(default=0, metadata=NOT_IN_DEFINITION)
+
+    def __post_init__(self) -> None:
+        if self.windows_per_batch < 1:
+            raise UsageError(f"ssl: windows_per_batch is {self.windows_per_batch}; give 1 or more")
+        self._windowing()
+
+    def columns(self) -> tuple[Column, ...]:
+        dim = MFCC_DIM if self.model == MFCC else feature_dim(self.model, self.layers)
+        ssl = Column("ssl", pa.float16(), RATE, dim, meaning="what is sung, as a speech encoder hears it")
+        covered = Column("covered", pa.uint8(), RATE, meaning=f"1 where the features are real: inside {self.within}")
+        return (ssl, covered) if self.within else (ssl,)
+
+    def reads(self) -> tuple[str, ...]:
+        return (f"{self.within}.cuts",) if self.within else ()
+
+    def models(self) -> dict[str, str]:
+        return {} if self.model == MFCC else {"model": self.model}
+
+    def resources(self) -> Resources:
+        batch_s = 0 if self.model == MFCC else self.windows_per_batch * self.window_s
+        return Resources(gpus=self.gpus, batch_s=batch_s)
+
+    def setup(self) -> Encoder | None:
+        if self.model == MFCC:
+            return None
+        encoder = load_encoder(self.model, self.layers, self.device)
+        self._windowing().check(encoder)
+        return encoder
+
+    def process(self, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
+        if model is None:
+            return per_song(songs, self._mfcc)
+        waves = [song.mono(self.audio, SAMPLE_RATE) for song in songs]
+        counts = [_frames(song) for song in songs]
+        covered = [self._covered(song, n) for song, n in zip(songs, counts, strict=True)]
+        features = encode_songs(model, waves, counts, self._windowing(), self.windows_per_batch, covered)
+        return [{"ssl": f, "covered": c} for f, c in zip(features, covered, strict=True)]
+
+    def _windowing(self) -> Windowing:
+        return Windowing.of_seconds(self.window_s, self.context_s)
+
+    def _mfcc(self, song: Song) -> Row:
+        features = mfcc(song.mono(self.audio, SAMPLE_RATE), SAMPLE_RATE, _frames(song))
+        covered = self._covered(song, len(features))
+        return {"ssl": features * covered[:, None], "covered": covered}
+
+    def _covered(self, song: Song, n_frames: int) -> npt.NDArray[np.bool_]:
+        """Returns which frames have their centre in one of the wanted intervals, (F,)."""
+        if not self.within:
+            return np.ones(n_frames, np.bool_)
+        centres = centres_s(n_frames, RATE)[:, None]
+        cuts = song[f"{self.within}.cuts"]
+        starts, ends = (np.array([cut[side] for cut in cuts]) for side in ("start_s", "end_s"))
+        return np.asarray(((centres >= starts) & (centres < ends)).any(axis=1), np.bool_)
+
+
+def _frames(song: Song) -> int:
+    return frames(song.n_samples, song.sample_rate, RATE)

@@ -1,0 +1,72 @@
+"""`units`: each frame of an `ssl` instance as the nearest of K centroids, at 50 Hz."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from autosing.pipeline.schema import Column
+from autosing.pipeline.song import Song
+from autosing.pipeline.stage import NOT_IN_DEFINITION, FitSource, FittedStage, Row, per_song
+from autosing.signal.errors import RowError
+from autosing.signal.frame_spill import FrameSpill
+from autosing.signal.kmeans import assign, fit_codebook
+from autosing.signal.ssl import RATE
+
+CODEBOOK = "codebook"
+
+
+@dataclass(frozen=True)
+class Units(FittedStage):
+    """Applies a k-means codebook that is fitted on the data set's own features.
+
+    Args:
+        source: the `ssl` instance.
+        k: number of units.
+        seed: of the songs that are sampled and of k-means.
+        hours: audio to fit on, sampled evenly over the partitions.
+        cosine: cluster directions rather than points.
+        codebook: folder of the artefact; the data set's own by default.
+    """
+
+    source: str = "ssl"
+    k: int = 100
+    seed: int = 0
+    hours: float = 20
+    cosine: bool = False
+    codebook: str = field(default="", metadata=NOT_IN_DEFINITION)
+
+    @property
+    def artefact(self) -> str:
+        return self.codebook
+
+    def columns(self) -> tuple[Column, ...]:
+        return (Column("units", pa.uint16(), RATE, meaning="nearest centroid of the codebook"),)
+
+    def reads(self) -> tuple[str, ...]:
+        return (f"{self.source}.ssl",)
+
+    def models(self) -> dict[str, str]:
+        return {"codebook": self.codebook}
+
+    def fit_settings(self) -> dict[str, Any]:
+        return self.settings()
+
+    def fit(self, songs: FitSource, folder: Path) -> None:
+        from autosing.models.directory import save_tensors
+
+        with FrameSpill(folder) as spill:
+            for series in songs.series(f"{self.source}.ssl"):
+                spill.append(series)
+            centroids, statistics = fit_codebook(spill, self.k, self.seed, self.cosine)
+        save_tensors(folder, {CODEBOOK: centroids}, {"settings": self.settings(), "statistics": asdict(statistics)})
+
+    def setup(self) -> Any:
+        from autosing.models.directory import load_tensors
+
+        return load_tensors(Path(self.codebook))[0][CODEBOOK]
+
+    def process(self, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
+        return per_song(songs, lambda song: {"units": assign(song[f"{self.source}.ssl"], model)})

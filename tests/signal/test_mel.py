@@ -1,0 +1,127 @@
+"""The log-mel spectrogram equals two independent ones, wherever a frame lies in a file, and can be made sound again."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+import torchaudio
+
+from autosing.signal.mel import MelSpec, griffin_lim, log_mel, log_mel_torch, slaney_filters
+
+SPEC = MelSpec()
+SOFT_VC = MelSpec(sample_rate=16_000, hop=160, n_mels=128, fmax_hz=8_000.0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The bits of a product of matrices may depend on how many threads share it, and on this scale one is fastest."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def song(n_samples: int) -> npt.NDArray[np.float32]:
+    """Returns harmonics under noise, with pauses."""
+    t = np.arange(n_samples) / 24_000
+    tones = sum(np.sin(2 * np.pi * 220 * k * t) / k for k in range(1, 9))
+    hiss = np.random.default_rng(0).standard_normal(n_samples) / 50
+    return ((0.1 * tones + hiss) * (t % 0.5 < 0.4)).astype(np.float32)
+
+
+def by_formula(wave: npt.NDArray[np.float32], spec: MelSpec) -> npt.NDArray[np.float64]:
+    """Returns the definition of BigVGAN's mel, term by term in float64."""
+    pad = (spec.n_fft - spec.hop) // 2
+    padded = np.pad(wave.astype(np.float64), pad, mode="reflect")
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(spec.win) / spec.win)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, spec.n_fft)[:: spec.hop] * window
+    magnitude = np.sqrt(np.abs(np.fft.rfft(frames)) ** 2 + 1e-9)
+    return np.log(np.maximum(magnitude @ slaney_filters(spec).T, 1e-5))
+
+
+@pytest.mark.parametrize("spec", [SPEC, SOFT_VC], ids=["bigvgan", "soft-vc"])
+def test_mel_is_torchaudios(spec: MelSpec) -> None:
+    wave = song(300 * spec.hop)
+    reference = torchaudio.transforms.MelSpectrogram(
+        spec.sample_rate, spec.n_fft, spec.win, spec.hop, spec.fmin_hz, spec.fmax_hz,
+        n_mels=spec.n_mels, power=1.0, center=False, norm="slaney", mel_scale="slaney",
+    )  # fmt: skip
+    padded = np.pad(wave, (spec.n_fft - spec.hop) // 2, mode="reflect")
+    expected = reference(torch.from_numpy(padded)).clamp(min=1e-5).log().T.numpy()
+    assert np.abs(np.exp(log_mel(wave, spec, 300)) - np.exp(expected)).max() < 1e-4  # torchaudio has no 1e-9
+
+
+@pytest.mark.parametrize("spec", [SPEC, SOFT_VC], ids=["bigvgan", "soft-vc"])
+def test_mel_is_the_formula(spec: MelSpec) -> None:
+    wave = song(600 * spec.hop)
+    assert np.abs(log_mel(wave, spec, 600) - by_formula(wave, spec)).max() < 1e-4
+
+
+def test_the_torch_form_is_the_same() -> None:
+    wave = song(256 * 600)
+    assert np.allclose(log_mel_torch(torch.from_numpy(wave)[None], SPEC)[0].T, log_mel(wave, SPEC, 600), atol=1e-5)
+
+
+def test_the_default_rate_is_93_and_three_quarters() -> None:
+    assert SPEC.rate == Fraction(375, 4)
+
+
+def test_a_part_has_the_bits_that_it_has_in_the_whole() -> None:
+    wave = song(256 * 1500)
+    whole = log_mel(wave, SPEC, 1500)
+    for first, n_frames in ((0, 700), (1, 600), (137, 1100), (512, 512)):
+        part = log_mel(wave[256 * first : 256 * (first + n_frames)], SPEC, n_frames)
+        assert np.array_equal(part[2:-2], whole[first : first + n_frames][2:-2])
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 2, 100, 256, 384, 385, 700])
+def test_waves_shorter_than_the_padding_work(n_samples: int) -> None:
+    n_frames = max(n_samples // 256, 1)
+    mel = log_mel(song(n_samples), SPEC, n_frames)
+    assert mel.shape == (n_frames, 100)
+    assert np.isfinite(mel).all()
+    if n_samples >= SPEC.hop:
+        assert torch.isfinite(log_mel_torch(torch.from_numpy(song(n_samples))[None], SPEC)).all()
+
+
+def test_a_wave_is_zero_padded_or_cut_to_its_frames() -> None:
+    wave = song(256 * 20)
+    assert np.array_equal(log_mel(wave, SPEC, 10), log_mel(wave[:2560], SPEC, 10))
+    assert np.array_equal(log_mel(wave, SPEC, 40), log_mel(np.pad(wave, (0, 5120)), SPEC, 40))
+    assert log_mel(wave, SPEC, 40)[-5:].max() < -5
+    assert log_mel(wave, SPEC, 0).shape == (0, 100)
+
+
+def test_gradients_are_finite_in_silence_and_right_in_sound() -> None:
+    silence = torch.zeros(1, 2048, requires_grad=True)
+    log_mel_torch(silence, SPEC).sum().backward()  # type: ignore[no-untyped-call]
+    assert silence.grad is not None
+    assert torch.isfinite(silence.grad).all()
+
+    wave = torch.from_numpy(song(2048))[None].requires_grad_()
+    log_mel_torch(wave, SPEC).mean().backward()  # type: ignore[no-untyped-call]
+    direction = torch.randn(1, 2048, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ahead, behind = (log_mel_torch(wave + step * direction, SPEC).double().mean() for step in (1e-4, -1e-4))
+    assert wave.grad is not None
+    assert float((wave.grad * direction).sum()) == pytest.approx(float(ahead - behind) / 2e-4, rel=0.02)
+
+
+def test_autocast_does_not_lower_the_precision() -> None:
+    wave = torch.from_numpy(song(256 * 40))[None]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = log_mel_torch(wave, SPEC)
+    assert torch.equal(inside, log_mel_torch(wave, SPEC))
+
+
+@pytest.mark.parametrize("spec", [SPEC, SOFT_VC], ids=["bigvgan", "soft-vc"])
+def test_griffin_lim_gives_sound_of_nearly_the_same_mel(spec: MelSpec) -> None:
+    mel = log_mel(song(60 * spec.hop), spec, 60)
+    wave = griffin_lim(mel, spec, seed=0)
+    assert wave.shape == (60 * spec.hop,)
+    audible = mel > -6
+    assert np.abs(log_mel(wave, spec, 60) - mel)[audible].mean() < 0.15
+    assert np.array_equal(wave, griffin_lim(mel, spec, seed=0))

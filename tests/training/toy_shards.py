@@ -1,0 +1,159 @@
+"""Writes small built sets as the pipeline does, with `tarfile` and NumPy alone."""
+
+import hashlib
+import io
+import json
+import tarfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autosing.signal.framing import frames, nearest_frames
+from autosing.training.loader import Batch
+from autosing.training.shards import Sample
+
+RATES = {"units": "50/1", "mel": "375/4", "f0_hz": "100/1", "voiced": "100/1", "energy": "100/1"}
+DTYPES = {"units": "uint16", "mel": "float16", "f0_hz": "float32", "voiced": "uint8", "energy": "float32"}
+SINGERS = ("ada", "ben")
+N_MELS, N_UNITS = 100, 12
+
+
+@dataclass(frozen=True)
+class ToySample:
+    """A sample before it is written."""
+
+    key: str
+    seconds: float
+    singer: str | None
+    series: Mapping[str, npt.NDArray[Any]]
+
+
+def toy_sample(number: int, seconds: float) -> ToySample:
+    """Returns a learnable sample: each unit has a mel of its own, each singer and each pitch adds a pattern."""
+    shapes = np.random.default_rng(0).standard_normal((N_UNITS + len(SINGERS), N_MELS))
+    rng = np.random.default_rng([1, number])
+    counts = {name: frames(round(seconds * 1000), 1000, Fraction(rate)) for name, rate in RATES.items()}
+    rates = {name: Fraction(rate) for name, rate in RATES.items()}
+    units = np.repeat(rng.integers(0, N_UNITS, counts["units"]), rng.integers(3, 9, counts["units"]))[: counts["units"]]
+    f0_hz = np.repeat(rng.uniform(150, 500, counts["f0_hz"]), 40)[: counts["f0_hz"]]
+    voiced = np.repeat(rng.random(counts["f0_hz"]) < 0.7, 25)[: counts["f0_hz"]]
+    singer = number % len(SINGERS)
+
+    def at_mel(series: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+        return series[nearest_frames(counts["mel"], rates["mel"], len(series), rates[name])]
+
+    comb = np.cos(2 * np.pi * 35.0 * np.arange(N_MELS) / at_mel(f0_hz, "f0_hz")[:, None])
+    mel = shapes[at_mel(units, "units")] + shapes[N_UNITS + singer] + comb * at_mel(voiced, "voiced")[:, None] - 4
+    series = {
+        "units": units,
+        "mel": mel + 0.05 * rng.standard_normal(mel.shape),
+        "f0_hz": np.where(voiced, f0_hz, 0),
+        "voiced": voiced,
+        "energy": np.full(counts["energy"], 0.1),
+    }
+    key = f"{hashlib.blake2b(str(number).encode(), digest_size=8).hexdigest()}_{number * 1000}"
+    typed = {name: array.astype(DTYPES[name]) for name, array in series.items()}
+    return ToySample(key, seconds, SINGERS[singer], typed)
+
+
+def toy_samples(n: int, first: int = 0) -> list[ToySample]:
+    """Returns samples of half a second to a second."""
+    return [toy_sample(i, 0.5 + 0.07 * (i % 8)) for i in range(first, first + n)]
+
+
+def write_set(folder: Path, splits: Mapping[str, Sequence[Sequence[ToySample]]], **changes: Any) -> Path:
+    """Writes a built set, one list of samples per shard of each split; `changes` overwrite the manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {
+        split: [_write_shard(folder, f"{split}-{i:05d}", s) for i, s in enumerate(shards)]
+        for split, shards in splits.items()
+    }
+    columns: dict[str, dict[str, Any]] = {
+        name: {
+            "address": f"{name}.{name}",
+            "kind": "series",
+            "dtype": DTYPES[name],
+            "rate": rate,
+            "dim": N_MELS if name == "mel" else None,
+            "unit": "",
+            "tied": [],
+            "definition": hashlib.sha256(name.encode()).hexdigest(),
+        }
+        for name, rate in RATES.items()
+    }
+    manifest = {
+        "format": 1,
+        "sample": "toy",
+        "columns": columns,
+        "artefacts": {},
+        "contracts": {"mel": {"sample_rate": 24000, "n_fft": 1024, "hop": 256, "n_mels": N_MELS}},
+        "singers": sorted({s.singer for shards in splits.values() for shard in shards for s in shard if s.singer}),
+        "splits": {
+            split: {**_sum(shards), "groups": len(shards), "shards": shards} for split, shards in written.items()
+        },
+    }
+    manifest["digest"] = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+    return folder
+
+
+def lay_side_by_side(samples: Sequence[Sample]) -> Batch:
+    """Returns a batch of lengths and of each sample's randomness; it is here so that reading processes find it."""
+    lengths = np.array([len(sample.series["units"]) for sample in samples])
+    noise = np.array([sample.rng().random() for sample in samples])
+    return Batch({"lengths": lengths, "noise": noise}, {}, tuple(s.key for s in samples), float(len(samples)))
+
+
+def _sum(shards: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    return {name: sum(shard[name] for shard in shards) for name in ("samples", "seconds")}
+
+
+def _write_shard(folder: Path, stem: str, samples: Sequence[ToySample]) -> dict[str, Any]:
+    rows, content = [], bytearray()
+    for sample in samples:
+        raw = _tar_range(sample)
+        rows.append((sample.key.encode(), len(content), len(raw), sample.seconds, zlib.crc32(raw)))
+        content += raw
+    content += bytes(2 * tarfile.BLOCKSIZE)
+    (folder / f"{stem}.tar").write_bytes(content)
+    names = {"key": "S40", "offset": "int64", "bytes": "int64", "seconds": "float32", "crc32": "uint32"}
+    index = {name: np.array([row[i] for row in rows], dtype) for i, (name, dtype) in enumerate(names.items())}
+    np.savez(folder / f"{stem}.idx.npz", **index)  # type: ignore[arg-type]
+    return {
+        "path": f"{stem}.tar",
+        "index": f"{stem}.idx.npz",
+        "samples": len(samples),
+        "seconds": sum(s.seconds for s in samples),
+        "bytes": len(content),
+        "digest": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def _tar_range(sample: ToySample) -> bytes:
+    arrays = io.BytesIO()
+    np.savez(arrays, **sample.series)  # type: ignore[arg-type]
+    info = {
+        "id": sample.key,
+        "dataset": "toy",
+        "start_s": 0.0,
+        "end_s": sample.seconds,
+        "seconds": sample.seconds,
+        "singer": sample.singer,
+        "text": None,
+        "values": {},
+        "residual_s": dict.fromkeys(sample.series, 0.0),
+    }
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        for suffix, content in (("json", json.dumps(info).encode()), ("npz", arrays.getvalue())):
+            member = tarfile.TarInfo(f"{sample.key}.{suffix}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    used = sum(512 + -(-size // 512) * 512 for size in (len(json.dumps(info).encode()), len(arrays.getvalue())))
+    return raw.getvalue()[:used]

@@ -1,0 +1,213 @@
+"""The acoustic trainer: units, and as far as wanted F0, energy and singer, to mels."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from autosing.models.acoustic import UNKNOWN_SINGER, AcousticModel, DecoderName, Size, sized
+from autosing.models.acoustic_input import frame_inputs, pad_stack
+from autosing.signal.errors import DataError, MissingColumn, SchemaMismatch, UsageError
+from autosing.signal.framing import nearest_frames
+from autosing.training.loader import Batch
+from autosing.training.metrics import mel_l1, unpadded
+from autosing.training.shards import Manifest, Sample, ShardSet
+from autosing.training.task import RunConfig, Task, Tensors
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LOSS = "mel_l1"
+# Samples that the mean and spread of the mel's bins are taken from.
+STATISTICS_SAMPLES = 256
+# Below this spread a bin counts as constant, and its errors are not blown up.
+LEAST_SPREAD = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcousticConfig(RunConfig):
+    """Settings of the acoustic trainer.
+
+    Attributes:
+        size: of the model.
+        decoder: `parallel`, or `lstm` as in Soft-VC.
+        use_f0: give the model `f0_hz` and `voiced`.
+        use_energy: give the model `energy`.
+        use_singer: give the model the singer.
+        singer_dropout: share of training samples whose singer is withheld, so that unknown singers can be sung.
+        n_units: the most units the codebook may have.
+    """
+
+    size: Size = "small"
+    decoder: DecoderName = "parallel"
+    use_f0: bool = True
+    use_energy: bool = True
+    use_singer: bool = True
+    singer_dropout: float = 0.1
+    n_units: int = 1024
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.singer_dropout <= 1:
+            raise UsageError(f"singer_dropout is {self.singer_dropout}; it must be from 0 to 1")
+        if self.n_units < 1:
+            raise UsageError(f"n_units is {self.n_units}; it must be above 0")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The series that are read of every sample."""
+        return "units", "mel", *(("f0_hz", "voiced") if self.use_f0 else ()), *(("energy",) if self.use_energy else ())
+
+    def task(self, manifest: Manifest) -> "AcousticTask":
+        """Returns the task on a built set."""
+        return AcousticTask(self, manifest)
+
+
+class AcousticTask(Task[AcousticModel]):
+    """Soft-VC's acoustic model on the samples of a built set.
+
+    Raises:
+        MissingColumn: the set lacks a column that the settings use, or singers.
+    """
+
+    metric: ClassVar[str] = LOSS
+
+    def __init__(self, config: AcousticConfig, manifest: Manifest) -> None:
+        manifest.require(config.columns)
+        if config.use_singer and not manifest.singers:
+            raise MissingColumn(
+                f"{manifest.folder} names no singer; build it from songs with an `artist` or `singer`, "
+                "or set use_singer=false"
+            )
+        self.config: AcousticConfig = config
+        self.singers = manifest.singers if config.use_singer else ()
+        self.singer_rows = {name: UNKNOWN_SINGER + 1 + i for i, name in enumerate(self.singers)}
+        self.columns = {name: manifest.columns[name] for name in config.columns}
+        self.rates = {name: column.rate for name, column in self.columns.items() if column.rate is not None}
+        self.mel_contract = manifest.contracts.get("mel")
+        self.artefacts = manifest.artefacts
+
+    def build(self) -> AcousticModel:
+        """Returns the model with random weights."""
+        config, n_mels = self.config, self.columns["mel"].dim or 1
+        rates = {name: str(rate) for name, rate in self.rates.items()}
+        return AcousticModel(sized(config.size, config.decoder, config.n_units, n_mels, rates, len(self.singers)))
+
+    def initialise(self, model: AcousticModel, shards: ShardSet) -> None:
+        """Sets mean and spread of the mel's bins, and each unit's mean mel, from samples all over the training data."""
+        mels, units = self._frames(shards)
+        mean, std = mels.mean(0), np.maximum(mels.std(0), LEAST_SPREAD)
+        sums = np.zeros((self.config.n_units, len(mean)))
+        np.add.at(sums, units, (mels - mean) / std)
+        counts = np.bincount(units, minlength=self.config.n_units)
+        unit_mels = sums / np.maximum(counts, 1)[:, None]
+        with torch.no_grad():
+            model.mel_mean.copy_(torch.from_numpy(mean))
+            model.mel_std.copy_(torch.from_numpy(std))
+            model.unit_mels.weight.copy_(torch.from_numpy(unit_mels))
+
+    def _frames(self, shards: ShardSet) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any]]:
+        """Returns mel frames (F, M) of training samples, and the unit at each frame (F,)."""
+        mels, units = [], []
+        for i in np.linspace(0, len(shards) - 1, min(len(shards), STATISTICS_SAMPLES)).astype(int):
+            series = shards.read(int(i), ["units", "mel"]).series
+            mel, unit = series["mel"], series["units"]
+            mels.append(mel.astype(np.float64))
+            units.append(unit[nearest_frames(len(mel), self.rates["mel"], len(unit), self.rates["units"])])
+        return np.concatenate(mels), np.concatenate(units)
+
+    def contract(self) -> Mapping[str, Any]:
+        """Returns mel, rates, definitions, artefacts and the singer table."""
+        return {
+            "mel": self.mel_contract,
+            "rates": {name: str(rate) for name, rate in self.rates.items()},
+            "definitions": {name: column.definition for name, column in self.columns.items()},
+            "artefacts": self.artefacts,
+            "singers": list(self.singers),
+        }
+
+    def collate(self, samples: Sequence[Sample], *, training: bool) -> Batch:
+        """Returns the model's inputs, the mels and their lengths, side by side."""
+        mels = [sample.series["mel"] for sample in samples]
+        inputs = [self._inputs(sample) for sample in samples]
+        arrays = {name: pad_stack([given[name] for given in inputs]) for name in inputs[0]}
+        arrays |= {
+            "mel": pad_stack(mels),
+            "mel_frames": np.array([len(mel) for mel in mels], np.int32),
+            "unit_frames": np.array([len(sample.series["units"]) for sample in samples], np.int32),
+            "singer": np.array([self._singer(sample, training) for sample in samples], np.int32),
+        }
+        keys, seconds = tuple(sample.key for sample in samples), sum(float(s.info["seconds"]) for s in samples)
+        return Batch(arrays, {LOSS: sum(mel.size for mel in mels)}, keys, seconds)
+
+    def losses(self, model: AcousticModel, batch: Tensors) -> Mapping[str, Tensor]:
+        """Returns the summed absolute error in nats; predicted padding is 0 like the target's."""
+        return {LOSS: (model(batch, batch["mel"]) - batch["mel"].float()).abs().sum()}
+
+    def validate(self, model: AcousticModel, batches: Iterable[Tensors]) -> Mapping[str, float]:
+        """Returns the mel-L1 running freely, and while the true last frame is given."""
+        free: list[npt.NDArray[Any]] = []
+        forced: list[npt.NDArray[Any]] = []
+        true: list[npt.NDArray[Any]] = []
+        for batch in batches:
+            lengths = batch["mel_frames"].cpu().numpy()
+            for mels, kept in (
+                (model.generate(batch), free),
+                (model(batch, batch["mel"]), forced),
+                (batch["mel"], true),
+            ):
+                kept.extend(unpadded(mels.float().cpu().numpy(), lengths))
+        return {LOSS: mel_l1(free, true), f"{LOSS}_forced": mel_l1(forced, true)}
+
+    def figures(self, model: AcousticModel, batch: Tensors) -> Mapping[str, "Figure"]:
+        """Returns target and prediction of the first sample."""
+        first = {name: tensor[:1] for name, tensor in batch.items()}
+        mels = {"target": first["mel"], "prediction, running freely": model.generate(first)}
+        length = int(first["mel_frames"])
+        shown = {name: mel[0, :length].float().cpu().numpy() for name, mel in mels.items()}
+        return {"mel": mel_figure(shown, float(self.rates["mel"]))}
+
+    def _inputs(self, sample: Sample) -> dict[str, npt.NDArray[Any]]:
+        units, n_frames = sample.series["units"], len(sample.series["mel"])
+        if not len(units) or not n_frames:
+            raise DataError(
+                f"sample {sample.key} has {len(units)} units and {n_frames} mel frames; build the set again"
+            )
+        if units.max() >= self.config.n_units:
+            raise DataError(
+                f"sample {sample.key} has the unit {units.max()}, but n_units is {self.config.n_units}; "
+                "set n_units to the size of the codebook"
+            )
+        return frame_inputs({k: v for k, v in sample.series.items() if k != "mel"}, n_frames, self.rates)
+
+    def _singer(self, sample: Sample, training: bool) -> int:
+        name = sample.info["singer"]
+        withheld = training and sample.rng().random() < self.config.singer_dropout
+        if name is None or not self.config.use_singer or withheld:
+            return UNKNOWN_SINGER
+        if name not in self.singer_rows:
+            raise SchemaMismatch(
+                f"sample {sample.key} is sung by {name!r}, who is not in the set's table; build it again"
+            )
+        return self.singer_rows[name]
+
+
+def mel_figure(mels: Mapping[str, npt.NDArray[Any]], mel_rate: float) -> "Figure":
+    """Returns mels (F, M) under each other with one scale of time and colour."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 2.2 * len(mels)), layout="constrained")
+    low, high = min(mel.min() for mel in mels.values()), max(mel.max() for mel in mels.values())
+    for axes, (name, mel) in zip(np.atleast_1d(figure.subplots(len(mels), sharex=True)), mels.items(), strict=True):
+        seconds = len(mel) / mel_rate
+        image = axes.imshow(
+            mel.T, origin="lower", aspect="auto", vmin=low, vmax=high, extent=(0, seconds, 0, mel.shape[1])
+        )
+        axes.set(title=name, ylabel="mel bin")
+    axes.set_xlabel("seconds")
+    figure.colorbar(image, ax=figure.axes, label="log magnitude (nats)")
+    return figure
