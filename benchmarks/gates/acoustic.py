@@ -19,7 +19,8 @@ from autosing.pipeline.construct.inputs import NamedDataset  # noqa: E402
 from autosing.pipeline.construct.sample import SAMPLES  # noqa: E402
 from autosing.pipeline.construct.shards import construct_dataset  # noqa: E402
 from autosing.pipeline.dataset import Dataset  # noqa: E402
-from autosing.pipeline.ingest.sources import IngestOptions, ingest  # noqa: E402
+from autosing.pipeline.ingest.partitions import append_songs  # noqa: E402
+from autosing.pipeline.ingest.synthetic import REFERENCE_COLUMNS, SyntheticSource  # noqa: E402
 from autosing.pipeline.run import RunOptions, process  # noqa: E402
 from autosing.pipeline.settings import Project  # noqa: E402
 from autosing.training.comparison import compare_acoustic  # noqa: E402
@@ -32,14 +33,15 @@ WITHOUT = ("use_f0=false", "use_energy=false")
 def main() -> None:
     """Builds a synthetic set, trains both models and prints their ratios; exit code 1 where a limit is passed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--songs", type=int, default=64)
+    parser.add_argument("--songs", type=int, default=96)
+    parser.add_argument("--singers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=15)
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        shards = built(Path(scratch), options.songs, options.seconds)
+        shards = built(Path(scratch), SyntheticSource(options.songs, options.seconds, singers=options.singers))
         torch.set_num_threads(options.threads)
         worst = [
             gate(Path(scratch), shards, name, seed, options.steps) for name in LIMITS for seed in range(options.seeds)
@@ -47,14 +49,14 @@ def main() -> None:
     sys.exit(any(worst))
 
 
-def built(folder: Path, songs: int, seconds: float) -> Path:
+def built(folder: Path, source: SyntheticSource) -> Path:
     """Returns the folder of a built set; an eighth of the songs is held out for validation, another for the figures."""
-    ingest(f"synthetic:{songs}x{seconds:g}", str(folder / "songs"), IngestOptions())
+    append_songs(str(folder / "songs"), source.songs(), REFERENCE_COLUMNS)
     entry = Project().dataset(str(folder / "songs"))
     dataset = Dataset(entry.path)
     process(dataset, Project().graph(entry), ["mel", "units", "f0", "energy", "cuts"], RunOptions("local"))
     spec = SAMPLES["acoustic"]
-    held_out = max(songs // 8, 1)
+    held_out = max(source.n_songs // 8, 1)
     chosen = type(spec)(**{**vars(spec), "valid_songs": held_out, "test_songs": held_out})
     construct_dataset([NamedDataset("gate", dataset)], str(folder / "shards"), chosen)
     return folder / "shards"

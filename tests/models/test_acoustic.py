@@ -140,4 +140,4 @@ def test_pitch_is_0_in_every_feature_where_there_is_none_and_finite_everywhere()
 def test_every_size_can_be_built(decoder: DecoderName, size: Any) -> None:
     with torch.device("meta"):
         model = AcousticModel(sized(size, decoder, 1024, 100, {"mel": "375/4", "units": "50"}, 3))
-    assert sum(p.numel() for p in model.parameters()) < {"tiny": 1e6, "small": 6e6, "base": 4e7}[size]
+    assert sum(p.numel() for p in model.parameters()) < {"tiny": 1e6, "small": 7e6, "base": 4e7}[size]

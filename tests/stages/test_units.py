@@ -32,7 +32,7 @@ def test_units_name_the_points_that_the_features_jump_between(tmp_path: Path) ->
 
 
 def test_the_artefact_tells_how_it_fits_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
-    stage = _fitted(tmp_path / "units", seed=5)
+    stage = _fitted(tmp_path / "units", seed=5, standardise="none")
     tensors, config = load_tensors(tmp_path / "units")
     assert tensors["codebook"].shape == (4, 2)
     assert config["settings"] == stage.settings()
@@ -49,12 +49,23 @@ def test_the_same_seed_fits_the_same_codebook(tmp_path: Path) -> None:
 
 
 def test_a_cosine_codebook_does_not_hear_loudness(tmp_path: Path) -> None:
-    stage = _fitted(tmp_path / "units", cosine=True)
+    stage = _fitted(tmp_path / "units", cosine=True, standardise="none")
     features = steps(60, seed=3)
     songs = [song_of_features(features, 19_200), song_of_features(features * np.float16(0.1), 19_200)]
     loud, quiet = stage.process(songs, stage.setup())
     assert not isinstance(loud, RowError) and not isinstance(quiet, RowError)
     assert np.array_equal(loud["units"], quiet["units"])
+
+
+def test_units_do_not_hear_who_sings_unless_they_are_told_to(tmp_path: Path) -> None:
+    features = steps(60, seed=3)
+    other = features * np.float16(0.5) + np.array([3, -20], np.float16)
+    songs = [song_of_features(features, 19_200), song_of_features(other, 19_200)]
+    for standardise, hears in (("song", False), ("none", True)):
+        stage = _fitted(tmp_path / standardise, standardise=standardise)
+        one, two = stage.process(songs, stage.setup())
+        assert not isinstance(one, RowError) and not isinstance(two, RowError)
+        assert np.array_equal(one["units"], two["units"]) != hears
 
 
 def test_a_song_without_frames_has_no_units_and_one_of_another_width_is_an_error(tmp_path: Path) -> None:
@@ -74,4 +85,4 @@ def test_the_place_of_the_codebook_is_not_part_of_the_definition() -> None:
     assert Units(codebook="a").settings() == Units(codebook="b").settings()
     assert Units(source="ssl.whisper").reads() == ("ssl.whisper.ssl",)
     assert Units(codebook="a").models() == {"codebook": "a"}
-    assert {"k", "seed", "hours", "cosine", "source"} == set(Units().fit_settings())
+    assert {"k", "seed", "hours", "cosine", "source", "standardise"} == set(Units().fit_settings())

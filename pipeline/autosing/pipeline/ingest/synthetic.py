@@ -30,7 +30,7 @@ class SyntheticSource:
     """Songs that are composed and sung by rule.
 
     Args:
-        songs: how many.
+        n_songs: how many.
         seconds: length of each.
         seed: of everything.
         singers: how many voices take turns.
@@ -38,7 +38,7 @@ class SyntheticSource:
         accompaniment_snr_db: level of the voice over a backing; None for a cappella.
     """
 
-    songs_: int
+    n_songs: int
     seconds: float = 20.0
     seed: int = 0
     singers: int = 4
@@ -61,7 +61,7 @@ class SyntheticSource:
     def songs(self) -> Iterator[NewSong]:
         """Yields the songs; each is the same whatever the number of songs."""
         choir = voices(self.singers, self.seed)
-        for number in range(self.songs_):
+        for number in range(self.n_songs):
             singer = choir[number % len(choir)]
             sung = song(self.seed * 1_000_003 + number, singer, self.seconds, self.accompaniment_snr_db)
             yield self._new_song(number, singer.name, sung)

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from autosing.pipeline.schema import Column
@@ -14,6 +16,7 @@ from autosing.signal.errors import RowError
 from autosing.signal.frame_spill import FrameSpill
 from autosing.signal.kmeans import assign, fit_codebook
 from autosing.signal.ssl import RATE
+from autosing.signal.standardise import standardised
 
 CODEBOOK = "codebook"
 
@@ -28,6 +31,8 @@ class Units(FittedStage):
         seed: of the songs that are sampled and of k-means.
         hours: audio to fit on, sampled evenly over the partitions.
         cosine: cluster directions rather than points.
+        standardise: `song` takes out of every dimension its mean and deviation over the song, so that units tell less
+            of who sings and more of what is sung; `none` is for codebooks that were fitted on features as they are.
         codebook: folder of the artefact; the data set's own by default.
     """
 
@@ -36,6 +41,7 @@ class Units(FittedStage):
     seed: int = 0
     hours: float = 20
     cosine: bool = False
+    standardise: Literal["song", "none"] = "song"
     codebook: str = field(default="", metadata=NOT_IN_DEFINITION)
 
     @property
@@ -59,7 +65,7 @@ class Units(FittedStage):
 
         with FrameSpill(folder) as spill:
             for series in songs.series(f"{self.source}.ssl"):
-                spill.append(series)
+                spill.append(self._prepared(series))
             centroids, statistics = fit_codebook(spill, self.k, self.seed, self.cosine)
         save_tensors(folder, {CODEBOOK: centroids}, {"settings": self.settings(), "statistics": asdict(statistics)})
 
@@ -69,4 +75,7 @@ class Units(FittedStage):
         return load_tensors(Path(self.codebook))[0][CODEBOOK]
 
     def process(self, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
-        return per_song(songs, lambda song: {"units": assign(song[f"{self.source}.ssl"], model)})
+        return per_song(songs, lambda song: {"units": assign(self._prepared(song[f"{self.source}.ssl"]), model)})
+
+    def _prepared(self, series: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+        return standardised(series) if self.standardise == "song" else series
