@@ -104,7 +104,7 @@ class ThirdParty:
                 whole = features[: len(features) // ratio * ratio].reshape(-1, ratio, features.shape[1])
                 index.search(whole.mean(1), 1)
         with clock("units"):
-            self._units.search((features - features.mean(0)) / features.std(0), 1)
+            self._units.search(features - features.mean(0), 1)
 
     def _features(self, wave: Floats) -> Floats:
         """Returns 13 MFCC with two orders of slopes (F, 39) at 50 Hz."""
@@ -162,4 +162,4 @@ def own(data: bytes, clock: Clock, codebooks: Codebooks) -> None:
         for (ms, book), n in zip(codebooks.tokens.items(), tied_frames(len(mono), rate, rates), strict=True):
             assign(pool(features, FEATURE_RATE, n, Fraction(1000, ms)), book)
     with clock("units"):
-        assign(standardised(features), codebooks.units)
+        assign(standardised(features, "mean"), codebooks.units)

@@ -33,10 +33,10 @@ WITHOUT = ("use_f0=false", "use_energy=false")
 def main() -> None:
     """Builds a synthetic set, trains both models and prints their ratios; exit code 1 where a limit is passed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--songs", type=int, default=96)
+    parser.add_argument("--songs", type=int, default=192)
     parser.add_argument("--singers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=15)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()

@@ -59,9 +59,10 @@ def test_a_cosine_codebook_does_not_hear_loudness(tmp_path: Path) -> None:
 
 def test_units_do_not_hear_who_sings_unless_they_are_told_to(tmp_path: Path) -> None:
     features = steps(60, seed=3)
-    other = features * np.float16(0.5) + np.array([3, -20], np.float16)
-    songs = [song_of_features(features, 19_200), song_of_features(other, 19_200)]
-    for standardise, hears in (("song", False), ("none", True)):
+    offset = np.array([3, -20], np.float16)
+    for standardise, gain, hears in (("full", 0.5, False), ("mean", 1.0, False), ("none", 1.0, True)):
+        other = features * np.float16(gain) + offset
+        songs = [song_of_features(features, 19_200), song_of_features(other, 19_200)]
         stage = _fitted(tmp_path / standardise, standardise=standardise)
         one, two = stage.process(songs, stage.setup())
         assert not isinstance(one, RowError) and not isinstance(two, RowError)

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from autosing.pipeline.schema import Column
@@ -16,7 +14,7 @@ from autosing.signal.errors import RowError
 from autosing.signal.frame_spill import FrameSpill
 from autosing.signal.kmeans import assign, fit_codebook
 from autosing.signal.ssl import RATE
-from autosing.signal.standardise import standardised
+from autosing.signal.standardise import Floats, Standardise, standardised
 
 CODEBOOK = "codebook"
 
@@ -31,8 +29,9 @@ class Units(FittedStage):
         seed: of the songs that are sampled and of k-means.
         hours: audio to fit on, sampled evenly over the partitions.
         cosine: cluster directions rather than points.
-        standardise: `song` takes out of every dimension its mean and deviation over the song, so that units tell less
-            of who sings and more of what is sung; `none` is for codebooks that were fitted on features as they are.
+        standardise: `mean` takes the song's mean out of every dimension, so that units tell less of who sings; `full`
+            its deviation, too, which of MFCCs costs some of what is sung; `none` is for codebooks that were fitted on
+            features as they are.
         codebook: folder of the artefact; the data set's own by default.
     """
 
@@ -41,7 +40,7 @@ class Units(FittedStage):
     seed: int = 0
     hours: float = 20
     cosine: bool = False
-    standardise: Literal["song", "none"] = "song"
+    standardise: Standardise = "mean"
     codebook: str = field(default="", metadata=NOT_IN_DEFINITION)
 
     @property
@@ -77,5 +76,5 @@ class Units(FittedStage):
     def process(self, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
         return per_song(songs, lambda song: {"units": assign(self._prepared(song[f"{self.source}.ssl"]), model)})
 
-    def _prepared(self, series: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
-        return standardised(series) if self.standardise == "song" else series
+    def _prepared(self, series: Floats) -> Floats:
+        return standardised(series, self.standardise)
