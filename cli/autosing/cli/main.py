@@ -1,6 +1,7 @@
 """The `autosing` command. Command bodies import what they need, so that `--help` and `status` are quick."""
 
 import sys
+from collections.abc import Sequence
 
 import typer
 
@@ -26,10 +27,10 @@ app.command("demo")(demo.demo)
 app.command("report")(demo.report)
 
 
-def main() -> None:
-    """Runs the command line; a known error becomes one message and its exit code."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line (the process's own by default); a known error becomes one message and its exit code."""
     try:
-        app()
+        app(arguments)
     except AutosingError as error:
         print(f"autosing: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -108,8 +108,9 @@ def _show_costs(opened: "Dataset", graph: "Graph", targets: list[str], as_json: 
         print(json.dumps([vars(r) for r in rows]))
         return
     for r in rows:
-        hours = "? h (not probed yet)" if r.audio_h is None else f"{r.audio_h:.2f} h"
-        size = "? MB" if r.bytes is None else f"{r.bytes / 1e6:.1f} MB"
+        about = "about " if r.is_estimate else ""
+        hours = "? h (not probed yet)" if r.audio_h is None else f"{about}{r.audio_h:.2f} h"
+        size = "? MB" if r.bytes is None else f"{about}{r.bytes / 1e6:.1f} MB"
         print(f"{r.instance:16} {r.partitions} partitions  {hours}  {size}  {'; '.join(r.reasons[:3])}")
     for status in found:
         if status.problem:

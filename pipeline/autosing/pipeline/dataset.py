@@ -22,6 +22,8 @@ PROBE = "probe"
 RESERVED = (INDEX, REFERENCE, PROBE)
 INDEX_TEXT_COLUMNS = ("lrc_lyrics", "raw_lyrics", "artist", "singer", "title", "language", "split")
 EXCLUDE = "exclude.txt"
+CLAIMED_S = "autosing.claimed_s"
+"""In an index's footer: how many seconds its songs last by their headers, for estimates before `probe`."""
 
 
 def split_address(address: str) -> tuple[str, str]:
@@ -78,6 +80,12 @@ class Partition:
             schema = file.schema_arrow
         check_index_schema(schema, self.store.path(self.folder, f"{INDEX}.parquet"))
         return {f.name: f.type for f in schema}
+
+    def claimed_s(self) -> float | None:
+        """Returns the length of the songs in seconds as their headers claim it; None where `ingest` did not note it."""
+        with open_parquet(self.store, self.folder, f"{INDEX}.parquet") as file:
+            told = (file.metadata.metadata or {}).get(CLAIMED_S.encode())
+        return None if told is None else float(told)
 
     def ids(self) -> list[str]:
         """Returns the ids in order.

@@ -72,19 +72,37 @@ def _note(graph: Graph, n_partitions: int, instance: str, note: str) -> str:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run would compute: audio hours and stored bytes by instance; None where nothing was probed yet."""
+    """What a run would compute: audio hours and stored bytes by instance; None where neither is known.
+
+    Args:
+        instance: its name.
+        partitions: how many are not fresh.
+        audio_h: hours of audio in them.
+        bytes: what will be stored.
+        reasons: why, each once.
+        is_estimate: whether the hours of some are what the files' headers claim, as they were not decoded yet.
+    """
 
     instance: str
     partitions: int
     audio_h: float | None
     bytes: int | None
     reasons: tuple[str, ...]
+    is_estimate: bool
+
+
+@dataclass(frozen=True)
+class _Hours:
+    """How long a partition's songs are, measured or claimed; None where neither is known."""
+
+    hours: float | None
+    is_claimed: bool = False
 
 
 def costs(dataset: Dataset, graph: Graph, found: Sequence[PartitionStatus]) -> list[Cost]:
     """Returns what is not fresh, inputs first, with its hours of audio and its bytes as far as they can be known."""
     hours = {s.number: _audio_h(dataset, s.number) for s in found if s.plan and not s.plan.is_fresh}
-    rows: dict[str, list[tuple[float | None, str]]] = {}
+    rows: dict[str, list[tuple[_Hours, str]]] = {}
     for status in found:
         for f in status.plan.findings if status.plan else ():
             if f.state != "fresh":
@@ -92,22 +110,24 @@ def costs(dataset: Dataset, graph: Graph, found: Sequence[PartitionStatus]) -> l
     return [_cost(graph, name, parts) for name, parts in rows.items()]
 
 
-def _cost(graph: Graph, name: str, parts: Sequence[tuple[float | None, str]]) -> Cost:
-    known = [h for h, _ in parts if h is not None]
+def _cost(graph: Graph, name: str, parts: Sequence[tuple[_Hours, str]]) -> Cost:
+    known = [length.hours for length, _ in parts if length.hours is not None]
     audio_h = sum(known) if len(known) == len(parts) else None
     per_second = sum(c.bytes_per_second for c in graph[name].columns) if graph[name].keep else 0.0
     size = None if audio_h is None else int(audio_h * 3600 * per_second)
-    return Cost(name, len(parts), audio_h, size, tuple(dict.fromkeys(reason for _, reason in parts)))
+    reasons = tuple(dict.fromkeys(reason for _, reason in parts))
+    return Cost(name, len(parts), audio_h, size, reasons, any(length.is_claimed for length, _ in parts))
 
 
-def _audio_h(dataset: Dataset, number: int) -> float | None:
+def _audio_h(dataset: Dataset, number: int) -> _Hours:
     partition = dataset.partition(number)
     try:
-        if partition.record(PROBE) is None:
-            return None
-        return sum(r.values["probe.duration_s"] or 0.0 for r in partition.rows(["probe.duration_s"])) / 3600
+        if partition.record(PROBE) is not None:
+            return _Hours(sum(r.values["probe.duration_s"] or 0.0 for r in partition.rows(["probe.duration_s"])) / 3600)
+        claimed_s = partition.claimed_s()
+        return _Hours(None if claimed_s is None else claimed_s / 3600, is_claimed=True)
     except AutosingError:
-        return None
+        return _Hours(None)
 
 
 def explain(dataset: Dataset, graph: Graph, number: int, instance: str) -> list[str]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from autosing.pipeline.columnfile import ColumnWriter
-from autosing.pipeline.dataset import INDEX, INDEX_TEXT_COLUMNS, REFERENCE, Dataset, index_schema
+from autosing.pipeline.dataset import CLAIMED_S, INDEX, INDEX_TEXT_COLUMNS, REFERENCE, Dataset, index_schema
 from autosing.pipeline.record import Record, definition_of
 from autosing.pipeline.schema import Column
 from autosing.pipeline.store import Store, explained_refusals
@@ -154,6 +154,8 @@ def _write_index(store: Store, number: int, songs: Sequence[NewSong]) -> None:
             for group in _row_groups(songs):
                 rows = [{"id": s.id, "audio": s.audio, **{c: s.text.get(c) for c in present}} for s in group]
                 writer.write_table(pa.Table.from_pylist(rows, schema))
+            if all(s.duration_s for s in songs):
+                writer.add_key_value_metadata({CLAIMED_S: f"{sum(s.duration_s for s in songs):.3f}"})
 
 
 def _row_groups(songs: Sequence[NewSong]) -> Iterator[list[NewSong]]:
