@@ -32,11 +32,11 @@ from autosing.pipeline.dataset import Dataset, Partition
 from autosing.pipeline.fit import fit
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.ingest.partitions import NewSong
-from autosing.pipeline.run import Worker
 from autosing.pipeline.schedule import Scheduler, Task
 from autosing.pipeline.settings import DatasetEntry, Project
 from autosing.pipeline.threads import one_thread
 from autosing.pipeline.work import GroupResult
+from autosing.pipeline.worker import Worker
 from bare import Clock, Codebooks, ThirdParty, own
 from machine import machine
 from songs import SHARED_DATA, as_wave, load_songs, repeated, write_dataset

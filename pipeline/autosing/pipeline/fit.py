@@ -1,16 +1,16 @@
-"""Artefacts that are fitted once on a data set's own columns: when they are due, on which songs, and their record."""
+"""Fits artefacts once on a data set's own columns, on songs that are sampled evenly over its partitions."""
 
 import json
 import random
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from autosing.pipeline.artefact import FitRecord
 from autosing.pipeline.dataset import PROBE, Dataset, Partition, split_address
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.model_digest import FIT_RECORD
@@ -18,61 +18,7 @@ from autosing.pipeline.plan import recomputed
 from autosing.pipeline.stage import FitSource, FittedStage
 from autosing.pipeline.store import TEMPORARY, explained_refusals
 from autosing.pipeline.work import Group, Models
-from autosing.signal.errors import DataError, UsageError
-
-
-@dataclass(frozen=True)
-class FitRecord:
-    """What an artefact was fitted on: settings, definitions of its inputs, partitions and seconds."""
-
-    settings: Mapping[str, Any]
-    inputs: Mapping[str, str]
-    partitions: int
-    seconds: float
-
-
-def read_fit(folder: Path) -> FitRecord | None:
-    """Returns the record of an artefact, or None where there is none.
-
-    Raises:
-        DataError: it is damaged.
-    """
-    path = folder / FIT_RECORD
-    if not path.is_file():
-        return None
-    try:
-        return FitRecord(**json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path} is damaged; restore it, or remove {folder} to have it fitted again") from error
-
-
-def fit_reason(graph: Graph, name: str) -> str | None:
-    """Returns why the artefact of a fitted stage is due; None while it is good. New data never makes it due.
-
-    Raises:
-        UsageError: an artefact at a given path, which others may use, was fitted with other settings or inputs.
-    """
-    stage = graph[name].stage
-    assert isinstance(stage, FittedStage)
-    record = read_fit(Path(stage.artefact))
-    if record is None:
-        return f"{stage.artefact} is not fitted yet"
-    changes = _changes(graph, name, stage, record)
-    if changes and graph[name].shares_artefact:
-        raise UsageError(
-            f"{name}: the artefact {stage.artefact} was fitted otherwise ({changes}); take the settings it was fitted "
-            "with, or give another path as `codebook`"
-        )
-    return changes or None
-
-
-def _changes(graph: Graph, name: str, stage: FittedStage, record: FitRecord) -> str:
-    """Returns in what the artefact's fit differs from what it would be now, "" for nothing."""
-    settings = json.loads(json.dumps(stage.fit_settings()))
-    changes = [f"{k}: {record.settings.get(k)} -> {v}" for k, v in settings.items() if v != record.settings.get(k)]
-    inputs = graph.input_definitions(name)
-    changed = [k for k, v in inputs.items() if v is not None and v != record.inputs.get(k)]
-    return "; ".join([*changes, *(f"definition of {k}" for k in changed)])
+from autosing.signal.errors import UsageError
 
 
 def fit(dataset: Dataset, graph: Graph, name: str) -> FitRecord:
@@ -185,9 +131,3 @@ class DatasetFitSource(FitSource):
         extra = [*recomputed(self._graph, [instance]), instance]
         for passing in Group(partition, self._graph, [], extra).passes(self._models, ids):
             yield passing.song.values[address]
-
-
-def fitted_on(stage: FittedStage, n_partitions: int) -> str:
-    """Returns what `status` says of an artefact: on how many of the partitions it was fitted."""
-    record = read_fit(Path(stage.artefact))
-    return "not fitted yet" if record is None else f"fitted on {record.partitions} of {n_partitions} partitions"

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 from typing import Literal
 
+from autosing.pipeline.artefact import fit_changes, read_fit
 from autosing.pipeline.dataset import INDEX, PROBE, RESERVED, split_address
 from autosing.pipeline.model_digest import model_digest
 from autosing.pipeline.record import definition_of
@@ -157,11 +159,26 @@ class Graph:
         return definition_of(self[name].stage_name, stage.version, stage.settings(), known_models, known_inputs)
 
     def fit_reason(self, name: str) -> str | None:
-        """Returns why an instance's artefact has to be fitted before it can run; None where it need not be."""
-        from autosing.pipeline.fit import fit_reason
+        """Returns why an instance's artefact has to be fitted before it can run; None where it need not be.
 
+        Changed fit settings make a fit due, new data never does.
+
+        Raises:
+            UsageError: an artefact at a given path, which others may use, was fitted with other settings or inputs.
+        """
         stage = self[name].stage
-        return fit_reason(self, name) if isinstance(stage, FittedStage) else None
+        if not isinstance(stage, FittedStage):
+            return None
+        record = read_fit(Path(stage.artefact))
+        if record is None:
+            return f"{stage.artefact} is not fitted yet"
+        changes = fit_changes(record, stage, self.input_definitions(name))
+        if changes and self[name].shares_artefact:
+            raise UsageError(
+                f"{name}: the artefact {stage.artefact} was fitted otherwise ({changes}); take the settings it was "
+                "fitted with, or give another path as `codebook`"
+            )
+        return changes or None
 
     @cached_property
     def names(self) -> list[str]:

@@ -4,8 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from autosing.pipeline.artefact import fitted_on
 from autosing.pipeline.dataset import PROBE, Dataset, Partition
-from autosing.pipeline.fit import fitted_on
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.plan import PartitionPlan, plan_partition
 from autosing.pipeline.stage import FittedStage

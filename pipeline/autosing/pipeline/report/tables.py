@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from autosing.pipeline.artefact import read_fit
 from autosing.pipeline.columnfile import open_parquet
 from autosing.pipeline.dataset import INDEX, INDEX_TEXT_COLUMNS, PROBE, Dataset, Partition
-from autosing.pipeline.fit import read_fit
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.report.numerals import duration, rate_of
 from autosing.pipeline.schema import Column
