@@ -7,6 +7,7 @@ import pytest
 
 from autosing.pipeline.settings import DatasetEntry, Project, load_project, parse_override, parse_project
 from autosing.pipeline.stages import STAGES
+from autosing.pipeline.stages.mel import Mel
 from autosing.signal.errors import UsageError
 
 ENTRY = DatasetEntry("set", name="set")
@@ -162,3 +163,15 @@ def test_an_override_wins_over_the_file_and_leaves_the_file_as_it_was() -> None:
     settings = project.graph(ENTRY, ["f0.method=praat"])["f0"].stage.settings()
     assert (settings["method"], settings["fmin_hz"]) == ("praat", 60)
     assert project.graph(ENTRY)["f0"].stage.settings()["method"] == "dio"
+
+
+def test_an_override_reaches_a_part_of_a_field_and_leaves_the_others() -> None:
+    project = parse_project("stages:\n  mel: {spec: {n_mels: 80}}\n  mel.fine: {}")
+    graph = project.graph(ENTRY, ["mel.spec.hop=320", "mel.fine.spec.hop=128", "f0.new.method=praat"])
+    mel, fine = graph["mel"].stage, graph["mel.fine"].stage
+    assert isinstance(mel, Mel) and (mel.spec.n_mels, mel.spec.hop) == (80, 320)
+    assert isinstance(fine, Mel) and (fine.spec.n_mels, fine.spec.hop) == (100, 128)
+    assert graph["f0.new"].stage.settings()["method"] == "praat"
+    with pytest.raises(UsageError, match=r"stages\.mel\.spec"):
+        project.graph(ENTRY, ["mel.spec.hops=320"])
+    assert project.stages["mel"]["spec"] == {"n_mels": 80}

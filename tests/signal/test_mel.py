@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,7 @@ import pytest
 import torch
 import torchaudio
 
+from autosing.signal.errors import UsageError
 from autosing.signal.mel import MelSpec, griffin_lim, log_mel, log_mel_torch, slaney_filters
 
 SPEC = MelSpec()
@@ -125,3 +127,17 @@ def test_griffin_lim_gives_sound_of_nearly_the_same_mel(spec: MelSpec) -> None:
     audible = mel > -6
     assert np.abs(log_mel(wave, spec, 60) - mel)[audible].mean() < 0.15
     assert np.array_equal(wave, griffin_lim(mel, spec, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"hop": 0}, "hop is 0; it must be above 0"),
+        ({"win": 2048}, "neither may be above n_fft, 1024"),
+        ({"sample_rate": 16_000}, "not inside 0 to 8000 Hz, half the sample rate"),
+        ({"fmin_hz": -1.0}, "from -1 to 12000 Hz"),
+    ],
+)
+def test_a_spec_that_cannot_be_computed_is_refused(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        MelSpec(**wrong)

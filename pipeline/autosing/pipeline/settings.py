@@ -3,7 +3,7 @@
 import importlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -82,11 +82,15 @@ class Project:
 
         Args:
             entry: the data set.
-            overrides: `INSTANCE.FIELD=VALUE`, VALUE as in YAML.
+            overrides: `INSTANCE.FIELD=VALUE`, VALUE as in YAML, or `INSTANCE.FIELD.PART=VALUE` of a field with parts.
         """
         settings = {name: dict(self.stages.get(name, {})) for name in {**STAGES, **self.stages}}
         for instance, key, value in map(parse_override, overrides):
-            settings.setdefault(instance, {})[key] = value
+            owner, _, field = instance.rpartition(".")
+            if instance not in settings and owner in settings and field in _field_names(owner):
+                settings[owner][field] = {**settings[owner].get(field, {}), key: value}
+            else:
+                settings.setdefault(instance, {})[key] = value
         made = {name: self._instance(name, values, entry) for name, values in settings.items()}
         return Graph(made, entry.voice)
 
@@ -119,6 +123,11 @@ def stage_class(name: str, place: str = "") -> type[Stage]:
     module, _, attribute = STAGES[name].partition(":")
     found: type[Stage] = getattr(importlib.import_module(module), attribute)
     return found
+
+
+def _field_names(instance: str) -> list[str]:
+    """Returns the names of an instance's settings."""
+    return [f.name for f in fields(stage_class(instance.split(".", 1)[0]))]
 
 
 def parse_override(text: str) -> tuple[str, str, Any]:

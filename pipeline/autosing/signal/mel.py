@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from autosing.signal.errors import UsageError
+
 if TYPE_CHECKING:
     import torch
 
@@ -26,6 +28,9 @@ class MelSpec:
 
     Frame `i` is centred at sample `(i + 1/2) hop`: the wave is padded by `(n_fft - hop) / 2` on both sides. Values are
     the natural logarithm of Slaney-normalised mel bands of the magnitude spectrum, not below `log(floor)`.
+
+    Raises:
+        UsageError: a number is out of its range.
     """
 
     sample_rate: int = 24_000
@@ -36,6 +41,19 @@ class MelSpec:
     fmin_hz: float = 0.0
     fmax_hz: float = 12_000.0
     floor: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for name in ("sample_rate", "n_fft", "hop", "win", "n_mels", "floor"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"mel: {name} is {getattr(self, name)}; it must be above 0")
+        if max(self.hop, self.win) > self.n_fft:
+            raise UsageError(f"mel: hop is {self.hop} and win {self.win}; neither may be above n_fft, {self.n_fft}")
+        highest_hz = self.sample_rate / 2
+        if not 0 <= self.fmin_hz < self.fmax_hz <= highest_hz:
+            raise UsageError(
+                f"mel: bands from {self.fmin_hz:g} to {self.fmax_hz:g} Hz are not inside 0 to {highest_hz:g} Hz, half "
+                "the sample rate; change fmin_hz, fmax_hz or sample_rate"
+            )
 
     @property
     def rate(self) -> Fraction:

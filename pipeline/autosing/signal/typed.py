@@ -1,7 +1,7 @@
 """Typed settings: a plain mapping becomes a dataclass, with unknown names and wrong types told by name."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
 from autosing.signal.errors import UsageError
@@ -28,11 +28,18 @@ def of_mapping(cls: type[T], mapping: Mapping[str, Any], where: str, locate: Cal
     for key, value in mapping.items():
         if key not in known:
             raise UsageError(f"{place(key)}{where}.{key}: unknown; known: {', '.join(sorted(known)) or 'none'}")
-        values[key] = _checked(hints[key], value, f"{place(key)}{where}.{key}")
+        if is_dataclass(hints[key]) and isinstance(value, Mapping):
+            values[key] = of_mapping(hints[key], value, f"{where}.{key}", _always(place(key)))
+        else:
+            values[key] = _checked(hints[key], value, f"{place(key)}{where}.{key}")
     try:
         return cls(**values)
     except TypeError as error:
         raise UsageError(f"{where}: {error}; known: {', '.join(sorted(known))}") from error
+
+
+def _always(place: str) -> Callable[[str], str]:
+    return lambda key: place
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:
