@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def build(
-    datasets: Annotated[list[str], typer.Argument(metavar="DATASET... OUT", help="Data sets, then the new folder.")],
+    datasets: Annotated[list[str], typer.Argument(metavar="DATASET", help="Data sets, and last OUT, the new folder.")],
     spec: Annotated[
         str, typer.Option(help="A sample spec: one of datasets.yaml, or the built-in acoustic.")
     ] = "acoustic",

@@ -28,7 +28,7 @@ def status(dataset: DatasetName, set_: Set = None, config: Config = None, as_jso
 
 def explain(
     dataset: DatasetName,
-    partition: Annotated[int, typer.Argument(help="Number of the partition.")],
+    partition: Annotated[int, typer.Argument(metavar="PARTITION", help="Number of the partition.")],
     instance: Annotated[str, typer.Argument(metavar="STAGE", help="The stage.")],
     set_: Set = None,
     config: Config = None,
@@ -42,7 +42,7 @@ def explain(
 
 def errors(
     dataset: DatasetName,
-    stages: Annotated[list[str] | None, typer.Argument(metavar="[STAGE]...", help="Stages; none: all.")] = None,
+    stages: Annotated[list[str] | None, typer.Argument(metavar="STAGE", help="Stages; none: all.")] = None,
     inherited: Annotated[bool, typer.Option("--inherited", help="Also the errors that come from an input.")] = False,
     as_json: AsJson = False,
     config: Config = None,

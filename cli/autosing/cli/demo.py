@@ -10,7 +10,7 @@ from autosing.pipeline.threads import one_thread
 
 
 def demo(
-    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
     from_: Annotated[Path | None, typer.Option("--from", help="A folder of your own recordings.")] = None,
     songs: Annotated[int, typer.Option(min=4, help="Synthetic songs.")] = 32,
     seconds: Annotated[float, typer.Option(min=6, help="Length of a synthetic song.")] = 15,
@@ -26,7 +26,7 @@ def demo(
 
 def report(
     dataset: DatasetName,
-    page: Annotated[Path, typer.Argument(help="The HTML file to write.")],
+    page: Annotated[Path, typer.Argument(metavar="PAGE", help="The HTML file to write.")],
     songs: Annotated[int, typer.Option(min=0, help="How many songs to show, chosen evenly.")] = 6,
     set_: Set = None,
     config: Config = None,

@@ -10,7 +10,10 @@ from autosing.cli.options import Config, DatasetName
 def ingest(
     source: Annotated[
         str,
-        typer.Argument(help="A folder of audio, a Parquet file or tree, or synthetic:SONGS[xSECONDS][@SEED]."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder of audio, a Parquet file or tree, or synthetic:40x20@1 (40 songs of 20 s with seed 1).",
+        ),
     ],
     dataset: DatasetName,
     format: Annotated[

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from autosing.pipeline.run import RunOptions
     from autosing.pipeline.schedule import RunReport
 
-Stages = Annotated[list[str] | None, typer.Argument(metavar="[STAGE]...", help="Stages; none: all unlabelled ones.")]
+Stages = Annotated[list[str] | None, typer.Argument(metavar="STAGE", help="Stages; none: all unlabelled ones.")]
 ExecutorName = Annotated[str, typer.Option("--executor", help="auto, local (this process) or ray.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="CPU workers; without it one per core.")]
+GpuWorkers = Annotated[int | None, typer.Option(min=0, help="GPU workers; without it one per GPU.")]
 Address = Annotated[str | None, typer.Option(help="Address of a running Ray cluster.")]
 
 
@@ -29,6 +30,7 @@ def process(
     config: Config = None,
     executor: ExecutorName = "auto",
     workers: Workers = None,
+    gpu_workers: GpuWorkers = None,
     address: Address = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be computed, and why.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -42,7 +44,7 @@ def process(
     if dry_run:
         _show_costs(opened, graph, targets, json_)
         return
-    _run(opened, graph, targets, _options(executor, workers, address), None, json_)
+    _run(opened, graph, targets, _options(executor, workers, gpu_workers, address), None, json_)
 
 
 def retry(
@@ -52,6 +54,7 @@ def retry(
     config: Config = None,
     executor: ExecutorName = "auto",
     workers: Workers = None,
+    gpu_workers: GpuWorkers = None,
     address: Address = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -66,7 +69,7 @@ def retry(
         print("no song has an error of its own")
         return
     stored = {n for p in opened.partitions for n in p.instances() if n in graph.instances}
-    _run(opened, graph, sorted(stored), _options(executor, workers, address), forced, json_)
+    _run(opened, graph, sorted(stored), _options(executor, workers, gpu_workers, address), forced, json_)
 
 
 def fit(
@@ -89,12 +92,12 @@ def fit(
     print(f"{instance}: fitted on {record.seconds / 3600:.2f} h of {record.partitions} partitions")
 
 
-def _options(executor: str, workers: int | None, address: str | None) -> "RunOptions":
+def _options(executor: str, workers: int | None, gpu_workers: int | None, address: str | None) -> "RunOptions":
     from autosing.pipeline.run import RunOptions
 
     if executor not in ("auto", "local", "ray"):
         raise UsageError(f"the executor {executor!r} is unknown; known: auto, local, ray")
-    return RunOptions(executor, workers, None, address)  # type: ignore[arg-type]
+    return RunOptions(executor, workers, gpu_workers, address)  # type: ignore[arg-type]
 
 
 def _show_costs(opened: "Dataset", graph: "Graph", targets: list[str], as_json: bool) -> None:

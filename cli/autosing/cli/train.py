@@ -11,7 +11,7 @@ from autosing.signal.errors import UsageError
 
 
 def train(
-    recipe: Annotated[str | None, typer.Argument(help="A recipe; --list shows them.")] = None,
+    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="A recipe; --list shows them.")] = None,
     data: Annotated[Path | None, typer.Option(help="The folder that `build` wrote.")] = None,
     out: Annotated[Path | None, typer.Option(help="The folder of the run, new unless --resume.")] = None,
     set_: Annotated[
