@@ -11,7 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ DEATHS_BEFORE_BISECTION = 3
 MOST_KILLERS = 8
 VERDICT_S = 60.0
 """How long Ray gets to find out why a worker is gone; it takes 15 s to declare a node dead."""
+LOOK_EVERY_S = 5.0
 OBJECT_STORE_BYTES = 100 << 20
 
 
@@ -137,14 +138,18 @@ class _RayRun:
     def _new_actor(self, cpus: float, gpus: float) -> Any:
         import ray
 
-        remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0)(Worker)
-        return remote.remote(self.scheduler.dataset.url)
+        # One thread works, another answers how far it is.
+        worker: Any = ray.remote(Worker)
+        options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": 0, "max_task_retries": 0, "max_concurrency": 2}
+        return worker.options(**options).remote(self.scheduler.dataset.url)
 
     def _collect(self) -> list[_Slot]:
         """Waits for one task to end and returns the worker that is idle now."""
         import ray
 
-        done, _ = ray.wait(list(self.running), num_returns=1, timeout=5)
+        done, _ = ray.wait(list(self.running), num_returns=1, timeout=LOOK_EVERY_S)
+        if not done:
+            self._look()
         freed = []
         for future in done:
             slot = self.running.pop(future)
@@ -160,6 +165,18 @@ class _RayRun:
         self.progress.tick()
         return freed
 
+    def _look(self) -> None:
+        """Asks the workers how far they are; one that does not answer is dead or busy, which shows soon enough."""
+        import ray
+
+        asked: dict[Any, _Slot] = {slot.actor.passed.remote(): slot for slot in self.running.values() if slot.actor}
+        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=1) if asked else ([], [])
+        for future in answered:
+            task = asked[future].task
+            with suppress(ray.exceptions.RayActorError):
+                if task:
+                    self.progress.passed(task.partition, task.names, ray.get(future))
+
     def _release(self, idle: list[_Slot]) -> None:
         """Ends idle workers: what replaces the worker of a lost node may be waiting for their cores."""
         import ray
@@ -171,6 +188,7 @@ class _RayRun:
 
     def _bury(self, slot: _Slot, task: Task, error: Any) -> None:
         """Decides what a worker's death means for its partition."""
+        self.progress.ended(task.partition)
         error = _cause_of_death(slot.actor, error)
         slot.actor = None
         if error.preempted or _lost_its_node(error):

@@ -81,6 +81,11 @@ class Partition:
         check_index_schema(schema, self.store.path(self.folder, f"{INDEX}.parquet"))
         return {f.name: f.type for f in schema}
 
+    def n_songs(self) -> int:
+        """Returns the number of songs, from the index's footer."""
+        with open_parquet(self.store, self.folder, f"{INDEX}.parquet") as file:
+            return int(file.metadata.num_rows)
+
     def claimed_s(self) -> float | None:
         """Returns the length of the songs in seconds as their headers claim it; None where `ingest` did not note it."""
         with open_parquet(self.store, self.folder, f"{INDEX}.parquet") as file:

@@ -2,10 +2,11 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from autosing.pipeline.work import GroupResult, InstanceResult
+from autosing.pipeline.work import GroupResult, InstanceResult, Passed
 
 LINE_EVERY_S = 30.0
 
@@ -16,14 +17,16 @@ class Progress:
     Args:
         partitions: how many partitions the data set has.
         quiet: say nothing.
+        line_every_s: seconds between lines where there is no terminal.
     """
 
-    def __init__(self, partitions: int, quiet: bool = False) -> None:
+    def __init__(self, partitions: int, quiet: bool = False, line_every_s: float = LINE_EVERY_S) -> None:
         self.partitions = partitions
-        self._quiet = quiet
+        self._quiet, self._line_every_s = quiet, line_every_s
         self._totals: dict[str, InstanceResult] = {}
         self._audio_s: dict[str, float] = {}
         self._done: dict[str, int] = {}
+        self._running: dict[int, tuple[Sequence[str], Passed]] = {}
         self._started = self._told = time.monotonic()
         self._live: Any = None
 
@@ -53,6 +56,15 @@ class Progress:
             self._done[name] = self._done.get(name, 0) + 1
         self.tick()
 
+    def passed(self, partition: int, names: Sequence[str], passed: Passed) -> None:
+        """Takes in how far the pass over a partition is that computes the stages `names`."""
+        self._running[partition] = (names, passed)
+        self.tick()
+
+    def ended(self, partition: int) -> None:
+        """Takes in that the pass over a partition has ended, in whatever way."""
+        self._running.pop(partition, None)
+
     def say(self, message: str) -> None:
         """Tells one event."""
         if self._live:
@@ -64,24 +76,29 @@ class Progress:
         """Draws the table, or writes a line when the last one is old."""
         if self._live:
             self._live.update(self._table())
-        elif not self._quiet and time.monotonic() - self._told > LINE_EVERY_S:
+        elif not self._quiet and time.monotonic() - self._told > self._line_every_s:
             self._told = time.monotonic()
             for row in self._rows():
                 print("  ".join(row), file=sys.stderr, flush=True)
 
     def _rows(self) -> list[tuple[str, ...]]:
-        elapsed_s = time.monotonic() - self._started
-        return [
-            (
-                name,
-                f"{self._done[name]}/{self.partitions} partitions",
-                f"{total.rows} songs",
-                f"{self._audio_s[name] / max(elapsed_s, 1e-9):.0f} audio-h/h",
-                f"{total.own_errors} errors",
-                f"ETA {_clock(elapsed_s * (self.partitions - self._done[name]) / self._done[name])}",
-            )
-            for name, total in self._totals.items()
-        ]
+        names = dict.fromkeys([*self._totals, *(n for names, _ in self._running.values() for n in names)])
+        return [self._row(name, time.monotonic() - self._started) for name in names]
+
+    def _row(self, name: str, elapsed_s: float) -> tuple[str, ...]:
+        total, done = self._totals.get(name, InstanceResult()), self._done.get(name, 0)
+        parts = [passed for names, passed in self._running.values() if name in names]
+        audio_s = self._audio_s.get(name, 0.0) + sum(p.audio_s for p in parts)
+        finished = done + sum(p.songs / p.of for p in parts if p.of)
+        left_s = elapsed_s * (self.partitions - finished) / finished if finished else None
+        return (
+            name,
+            f"{done}/{self.partitions} partitions",
+            f"{total.rows + sum(p.songs for p in parts)} songs",
+            f"{audio_s / max(elapsed_s, 1e-9):.0f} audio-h/h",
+            f"{total.own_errors} errors",
+            f"ETA {'?' if left_s is None else _clock(left_s)}",
+        )
 
     def _table(self) -> Any:
         from rich.table import Table

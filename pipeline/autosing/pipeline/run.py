@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from autosing.pipeline.cluster import Cluster, run_on_ray
@@ -77,7 +78,8 @@ def _run_local(scheduler: Scheduler, progress: Progress) -> None:
     worker = Worker(scheduler.dataset.url)
     while True:
         if (task := scheduler.next_task()) is not None:
-            settle(scheduler, task, worker.run(scheduler.graph, task, {}), progress)
+            told = partial(progress.passed, task.partition, task.names)
+            settle(scheduler, task, worker.run(scheduler.graph, task, {}, told), progress)
         elif (name := scheduler.next_fit()) is not None:
             progress.say(f"fitting {name}")
             fit(scheduler.dataset, scheduler.graph, name)

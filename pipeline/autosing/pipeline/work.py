@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,15 @@ class GroupResult:
     instances: dict[str, InstanceResult] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Passed:
+    """How far a pass over a partition is: songs behind it, of how many, and their length."""
+
+    songs: int = 0
+    of: int = 0
+    audio_s: float = 0.0
+
+
 @dataclass
 class Passing:
     """A song on its way through the stages, with the errors it has met."""
@@ -71,6 +80,7 @@ class Group:
         names: instances to compute and commit, inputs first.
         extra: instances to compute only because their unstored values are needed.
         poison: songs that must not be processed (they killed a worker), with the message to record.
+        on_batch: told how far the pass is, now and then.
     """
 
     def __init__(
@@ -80,19 +90,24 @@ class Group:
         names: Sequence[str],
         extra: Sequence[str] = (),
         poison: Mapping[str, str] | None = None,
+        on_batch: Callable[[Passed], None] | None = None,
     ) -> None:
         self.partition, self.graph = partition, graph
         self.names = list(names)
         self.computed = [n for n in graph.closure([*names, *extra]) if n in {*names, *extra}]
         self.poison = poison or {}
+        self._on_batch = on_batch or (lambda passed: None)
         self.result = GroupResult(partition.number, instances={n: InstanceResult() for n in self.names})
 
     def passes(self, models: Models, ids: Collection[str] | None = None) -> Iterator[Passing]:
         """Yields the songs (or those with the given ids) after all computed stages have seen them."""
+        n_songs, of = 0, self.partition.n_songs()
         for batch in self._batches(ids):
             for name in self.computed:
                 self._apply(name, batch, models.of(self.graph[name].stage, self.graph.definition(name)))
             self.result.audio_s += sum(map(self._duration_s, batch))
+            n_songs += len(batch)
+            self._on_batch(Passed(n_songs, of, self.result.audio_s))
             yield from batch
 
     def commit(self, models: Models) -> GroupResult:
@@ -290,15 +305,3 @@ def _process(stage: Stage, songs: Sequence[Song], model: Any) -> list[Row | RowE
         if len(songs) == 1:
             return [RowError(f"{type(error).__name__}: {error}")]
     return [outcome for song in songs for outcome in _process(stage, [song], model)]
-
-
-def run_group(
-    partition: Partition,
-    graph: Graph,
-    names: Sequence[str],
-    extra: Sequence[str],
-    models: Models,
-    poison: Mapping[str, str] | None = None,
-) -> GroupResult:
-    """Computes and commits a fused group of instances for one partition."""
-    return Group(partition, graph, names, extra, poison).commit(models)

@@ -1,7 +1,7 @@
 """What runs tasks in a process of its own, and what it says of them."""
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from autosing.pipeline.progress import Progress
 from autosing.pipeline.schedule import Scheduler, Task, with_retries
 from autosing.pipeline.store import refusal
 from autosing.pipeline.threads import one_thread
-from autosing.pipeline.work import Group, GroupResult, Models
+from autosing.pipeline.work import Group, GroupResult, Models, Passed
 from autosing.signal.errors import AutosingError, DataError, UsageError
 
 
@@ -32,11 +32,16 @@ class Worker:
         one_thread()
         self._dataset = Dataset(url)
         self._models = Models()
+        self._passed = Passed()
 
-    def run(self, graph: Graph, task: Task, poison: dict[str, str]) -> Outcome:
+    def run(
+        self, graph: Graph, task: Task, poison: dict[str, str], on_batch: Callable[[Passed], None] | None = None
+    ) -> Outcome:
         """Computes and commits a task; an error becomes part of the outcome."""
+        told = on_batch or self._note
+        self._note(Passed())
         try:
-            return Outcome(result=with_retries(lambda: self._group(graph, task, poison).commit(self._models)))
+            return Outcome(result=with_retries(lambda: self._group(graph, task, poison, told).commit(self._models)))
         except OSError as error:
             if message := refusal(error, self._dataset.url):
                 return Outcome(fatal=DataError(message))
@@ -49,6 +54,10 @@ class Worker:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(frame.filename).name}:{frame.lineno}"
             return Outcome(failed=f"{type(error).__name__} at {place}: {error}")
+
+    def passed(self) -> Passed:
+        """Returns how far the task in hand is; asked from another thread."""
+        return self._passed
 
     def survive(self, graph: Graph, task: Task, ids: Sequence[str]) -> bool:
         """Computes the given songs of a task without committing anything; True if the process lives to say so."""
@@ -64,8 +73,13 @@ class Worker:
             return error
         return None
 
-    def _group(self, graph: Graph, task: Task, poison: dict[str, str]) -> Group:
-        return Group(self._dataset.partition(task.partition), graph, task.names, task.extra, poison)
+    def _note(self, passed: Passed) -> None:
+        self._passed = passed
+
+    def _group(
+        self, graph: Graph, task: Task, poison: dict[str, str], on_batch: Callable[[Passed], None] | None = None
+    ) -> Group:
+        return Group(self._dataset.partition(task.partition), graph, task.names, task.extra, poison, on_batch)
 
 
 def settle(scheduler: Scheduler, task: Task, outcome: Outcome, progress: Progress) -> None:
@@ -74,6 +88,7 @@ def settle(scheduler: Scheduler, task: Task, outcome: Outcome, progress: Progres
     Raises:
         AutosingError: the run must end.
     """
+    progress.ended(task.partition)
     if outcome.fatal:
         raise outcome.fatal
     if outcome.result is None:
