@@ -1,12 +1,14 @@
 """What a run says while it goes on: also within a partition, which may take an hour."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from toy_stages import toy_dataset, toy_graph
+from toy_stages import toy_dataset, toy_graph, toy_songs
 
 from autosing.pipeline.dataset import Dataset
+from autosing.pipeline.ingest.partitions import append_songs
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.work import GroupResult, InstanceResult, Passed
@@ -36,3 +38,13 @@ def test_a_run_in_this_process_tells_every_song(tmp_path: Path, capsys: pytest.C
     )
     told = [int(found[1]) for line in lines(capsys) if (found := re.match(r"level .* (\d+) songs", line))]
     assert told == [1, 2, 3, 3, 4, 5, 6, 6]
+
+
+@pytest.mark.parametrize(("seconds", "workers", "is_told"), [(700.0, 2, True), (300.0, 2, False), (700.0, 1, False)])
+def test_a_long_set_in_too_few_partitions_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], seconds: float, workers: int, is_told: bool
+) -> None:
+    url = str(tmp_path / "set")
+    append_songs(url, [replace(song, duration_s=seconds) for song in toy_songs(1)])
+    process(Dataset(url), toy_graph(url), ["letters"], RunOptions(workers=workers))
+    assert ("ingest with a smaller --partition-mb" in capsys.readouterr().err) == is_told

@@ -15,8 +15,11 @@ from autosing.pipeline.progress import Progress
 from autosing.pipeline.schedule import RunReport, Scheduler
 from autosing.pipeline.threads import one_thread
 from autosing.pipeline.worker import Worker, settle
+from autosing.signal.errors import DataError
 
 Executor = Literal["auto", "local", "ray"]
+LONG_S = 600.0
+"""Seconds of audio from which on it is worth a word that cores are idle."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ def process(
     if first is not None:
         scheduler.again(first)
     with shown:
+        if hint := _idle_cores(options, dataset):
+            shown.say(hint)
         if _wants_ray(options, dataset):
             run_on_ray(scheduler, Cluster(options.workers, options.gpu_workers, options.address), shown)
         else:
@@ -71,6 +76,20 @@ def _wants_ray(options: RunOptions, dataset: Dataset) -> bool:
     if options.executor != "auto":
         return options.executor == "ray"
     return options.address is not None or (len(dataset.partitions) > 1 and (os.cpu_count() or 1) > 1)
+
+
+def _idle_cores(options: RunOptions, dataset: Dataset) -> str | None:
+    """Returns what to do where a long set has fewer partitions than this machine has cores; None where all is well."""
+    n, cores = len(dataset.partitions), options.workers or os.cpu_count() or 1
+    if n >= cores or options.address is not None or options.executor == "local":
+        return None
+    try:
+        seconds = sum(p.claimed_s() or 0.0 for p in dataset.partitions)
+    except DataError:  # A damaged index: the run tells it.
+        return None
+    if seconds < LONG_S:
+        return None
+    return f"{n} partition(s) keep {n} of {cores} workers busy; ingest with a smaller --partition-mb to use all"
 
 
 def _run_local(scheduler: Scheduler, progress: Progress) -> None:
