@@ -13,7 +13,6 @@ import hashlib
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -23,16 +22,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from autosing.pipeline.dataset import Dataset
 from machine import machine
 from songs import SHARED_DATA, load_songs, write_dataset
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "pipeline"))
+from process_tree import TOKEN, kill_tree
+
 PARTITIONS = 8
 LATEST = 0.8
 """Share of the undisturbed time at which a kill may come at the latest, so that the command has not ended."""
-TOKEN = "AUTOSING_KILLS"
 Values = Mapping[str, object]
 
 
@@ -63,10 +62,7 @@ class Command:
         process, _ = self._started(folder, token)
         time.sleep(after_s)
         was_running = process.poll() is None
-        while found := [p for p in psutil.process_iter() if _carries(p, token)]:
-            for victim in found:
-                _kill(victim.pid)
-            time.sleep(0.05)
+        kill_tree(token)
         process.wait()
         return was_running
 
@@ -77,20 +73,6 @@ class Command:
         while process.poll() is None and not set(folder.rglob("*")) - before:
             time.sleep(0.01)
         return process, time.monotonic()
-
-
-def _carries(process: psutil.Process, token: str) -> bool:
-    try:
-        return bool(process.environ().get(TOKEN) == token and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def column_digests(url: Path) -> Values:

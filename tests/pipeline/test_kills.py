@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from process_tree import TOKEN, carriers, kill, kill_tree
 from toy_stages import column_values
 
 from autosing.pipeline.dataset import Dataset
@@ -25,7 +26,6 @@ from autosing.pipeline.ingest.synthetic import SyntheticSource
 STAGES = ("f0", "energy", "cuts", "units")
 KILLS = 5
 PATIENCE_S = 200
-TOKEN = "AUTOSING_TEST_RUN"
 CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
@@ -72,30 +72,13 @@ class Processes:
 
     def alive(self) -> list[psutil.Process]:
         """Returns what was started and lives."""
-        return [p for p in psutil.process_iter() if self._is_ours(p)]
+        return carriers(self._token)
 
     def kill_all(self) -> None:
         """Kills everything that was started, and what that starts meanwhile."""
-        while found := self.alive():
-            for process in found:
-                _kill(process)
-            time.sleep(0.05)
+        kill_tree(self._token)
         for started in self._started:
             started.wait()
-
-    def _is_ours(self, process: psutil.Process) -> bool:
-        try:
-            token = process.environ().get(TOKEN)
-            return bool(token == self._token and process.status() != psutil.STATUS_ZOMBIE)
-        except psutil.Error:
-            return False
-
-
-def _kill(process: psutil.Process) -> None:
-    try:
-        os.kill(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 @pytest.fixture
@@ -192,7 +175,7 @@ def test_a_worker_killed_on_a_living_node_changes_nothing(
     run = processes.run(url, "--executor", "ray", "--workers", "2")
     wait_until(is_at_work(url), run, processes)
     at_work = [p for p in processes.alive() if "".join(p.cmdline()).startswith("ray::Worker.run")]
-    _kill(at_work[0])
+    kill(at_work[0])
     assert run.wait(PATIENCE_S) == 0, processes.log()
     assert "its worker died (time 1)" in processes.log()
     assert column_values(url) == undisturbed.values

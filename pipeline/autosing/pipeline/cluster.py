@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zipfile import ZipFile
 
 from autosing.pipeline.progress import Progress
@@ -22,9 +22,6 @@ from autosing.pipeline.schedule import Scheduler, Task
 from autosing.pipeline.threads import VARIABLES
 from autosing.pipeline.worker import Worker, settle
 from autosing.signal.errors import AutosingError, DataError, UsageError
-
-if TYPE_CHECKING:
-    from ray.actor import ActorHandle
 
 DEATHS_BEFORE_BISECTION = 3
 MOST_KILLERS = 8
@@ -34,32 +31,31 @@ LOOK_EVERY_S = 5.0
 OBJECT_STORE_BYTES = 100 << 20
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """Which Ray, and how many workers there.
+def run_on_ray(
+    scheduler: Scheduler,
+    progress: Progress,
+    workers: int | None = None,
+    gpu_workers: int | None = None,
+    address: str | None = None,
+) -> None:
+    """Runs all tasks and fits of a scheduler on Ray.
 
     Args:
+        scheduler: what to compute.
+        progress: is told how far the run is.
         workers: number of CPU workers; None: one per core.
         gpu_workers: number of GPU workers; None: one per GPU of the cluster.
         address: of a running Ray cluster; None starts one on this machine.
-    """
-
-    workers: int | None = None
-    gpu_workers: int | None = None
-    address: str | None = None
-
-
-def run_on_ray(scheduler: Scheduler, cluster: Cluster, progress: Progress) -> None:
-    """Runs all tasks and fits of a scheduler on Ray.
 
     Raises:
         UsageError: a stage is configured wrongly.
         DataError: the disk is full or read-only, or workers can't be started.
     """
     started = time.monotonic()
-    with _ray(cluster) as cpus_gpus:
+    with _ray(workers, address) as (cpus, gpus):
         scheduler.report.start_up_s = time.monotonic() - started
-        _RayRun(scheduler, cluster, cpus_gpus, progress).run()
+        n_gpu = int(gpus) if gpu_workers is None else gpu_workers
+        _RayRun(scheduler, progress, workers or max(int(cpus), 1), n_gpu).run()
 
 
 @dataclass
@@ -67,7 +63,7 @@ class _Slot:
     """A worker actor and what it is doing."""
 
     kind: str
-    actor: "ActorHandle[Any] | None" = None
+    actor: Any = None
     task: Task | None = None
 
 
@@ -76,9 +72,9 @@ class _RayRun:
     """The controller: keeps every worker busy with one task and replaces the dead."""
 
     scheduler: Scheduler
-    cluster: Cluster
-    cpus_gpus: tuple[float, float]
     progress: Progress
+    n_cpu: int
+    n_gpu: int
     running: dict[Any, _Slot] = field(default_factory=dict)
     deaths: dict[int, int] = field(default_factory=dict)
     poison: dict[int, dict[str, str]] = field(default_factory=dict)
@@ -100,10 +96,7 @@ class _RayRun:
                 return
 
     def _slots(self) -> list[_Slot]:
-        cpus, gpus = self.cpus_gpus
-        n_cpu = self.cluster.workers or max(int(cpus), 1)
-        n_gpu = self.cluster.gpu_workers if self.cluster.gpu_workers is not None else int(gpus)
-        return [_Slot("cpu") for _ in range(n_cpu)] + [_Slot("gpu") for _ in range(n_gpu)]
+        return [_Slot("cpu") for _ in range(self.n_cpu)] + [_Slot("gpu") for _ in range(self.n_gpu)]
 
     def _start(self, idle: list[_Slot], held: list[Task]) -> list[Task]:
         """Gives idle workers tasks of their kind; returns tasks for whose kind no worker is idle."""
@@ -124,7 +117,7 @@ class _RayRun:
         return still_held + waiting
 
     def _checked(self, task: Task) -> Task:
-        if task.gpus and not any(s.kind == "gpu" for s in [*self.running.values(), *self._slots()]):
+        if task.gpus and not self.n_gpu:
             raise UsageError(f"{', '.join(task.names)} want a GPU and the cluster has none; set gpus: 0 for them")
         return task
 
@@ -169,13 +162,13 @@ class _RayRun:
         """Asks the workers how far they are; one that does not answer is dead or busy, which shows soon enough."""
         import ray
 
-        asked: dict[Any, _Slot] = {slot.actor.passed.remote(): slot for slot in self.running.values() if slot.actor}
-        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=1) if asked else ([], [])
+        asked = {slot.actor.passed.remote(): slot.task for slot in self.running.values()}
+        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=1)
         for future in answered:
-            task = asked[future].task
+            task = asked[future]
+            assert task is not None
             with suppress(ray.exceptions.RayActorError):
-                if task:
-                    self.progress.passed(task.partition, task.names, ray.get(future))
+                self.progress.passed(task.partition, task.names, ray.get(future))
 
     def _release(self, idle: list[_Slot]) -> None:
         """Ends idle workers: what replaces the worker of a lost node may be waiting for their cores."""
@@ -292,20 +285,20 @@ def _lost_its_node(error: Any) -> bool:
 
 
 @contextmanager
-def _ray(cluster: Cluster) -> Iterator[tuple[float, float]]:
+def _ray(workers: int | None, address: str | None) -> Iterator[tuple[float, float]]:
     """Starts or joins Ray; yields the number of CPUs and GPUs."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
     environment: dict[str, Any] = {"env_vars": dict(VARIABLES)}
-    if cluster.address:
+    if address:
         with tempfile.TemporaryDirectory(prefix="autosing-") as scratch:
             environment["py_modules"] = shipped_code(Path(scratch))
-            ray.init(cluster.address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR)
     elif not ray.is_initialized():
         ray.init(
             "local",
-            num_cpus=cluster.workers or os.cpu_count(),
+            num_cpus=workers or os.cpu_count(),
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
             runtime_env=environment,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from autosing.pipeline.cluster import Cluster, run_on_ray
+from autosing.pipeline.cluster import run_on_ray
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.fit import fit
 from autosing.pipeline.graph import Graph
@@ -65,7 +65,7 @@ def process(
         if hint := _idle_cores(options, dataset):
             shown.say(hint)
         if _wants_ray(options, dataset):
-            run_on_ray(scheduler, Cluster(options.workers, options.gpu_workers, options.address), shown)
+            run_on_ray(scheduler, shown, options.workers, options.gpu_workers, options.address)
         else:
             _run_local(scheduler, shown)
     scheduler.report.wall_s = time.monotonic() - started
