@@ -35,13 +35,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--songs", type=int, default=192)
     parser.add_argument("--singers", type=int, default=8)
+    parser.add_argument("--songs-seed", type=int, default=0, help="of the songs and the singers")
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        shards = built(Path(scratch), SyntheticSource(options.songs, options.seconds, singers=options.singers))
+        source = SyntheticSource(options.songs, options.seconds, options.songs_seed, options.singers)
+        shards = built(Path(scratch), source)
         torch.set_num_threads(options.threads)
         worst = [
             gate(Path(scratch), shards, name, seed, options.steps) for name in LIMITS for seed in range(options.seeds)
