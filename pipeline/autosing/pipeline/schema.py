@@ -78,6 +78,14 @@ class Column:
         return self.rate is not None
 
     @property
+    def is_tier(self) -> bool:
+        """Whether a value is labelled intervals (words, phones, notes), which are cut like a series."""
+        dtype = self.dtype
+        if not (pa.types.is_list(dtype) or pa.types.is_large_list(dtype)) or not pa.types.is_struct(dtype.value_type):
+            return False
+        return {"start_s", "end_s"} <= {f.name for f in dtype.value_type}
+
+    @property
     def numpy_dtype(self) -> np.dtype[Any]:
         """The little-endian numpy type of one element of the series."""
         native: np.dtype[Any] = np.dtype(self.dtype.to_pandas_dtype())

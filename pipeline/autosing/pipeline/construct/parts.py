@@ -49,7 +49,7 @@ class Part:
 
     def index(self, scratch: Store) -> Mapping[str, npt.NDArray[Any]]:
         """Returns `key` S40, `offset`, `bytes`, `length_ms` and `group` (number in `groups`) of each sample."""
-        with scratch.open(f"{self.name}.npz") as file, np.load(file) as arrays:
+        with scratch.open(f"{self.name}.npz") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
 
 

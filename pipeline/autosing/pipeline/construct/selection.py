@@ -9,18 +9,6 @@ from functools import cached_property
 from typing import Any
 
 from autosing.pipeline.columnfile import INHERITED
-from autosing.pipeline.construct.cutting import (
-    Cut,
-    clipped,
-    duration_ms,
-    floor_ms,
-    is_tier,
-    restrict,
-    sample_span,
-    snap_period,
-    snapped_ms,
-    span,
-)
 from autosing.pipeline.construct.inputs import LYRICS, PROBED, TEXT, WORDS, NamedDataset, Needs
 from autosing.pipeline.construct.split import group_of, singer_of
 from autosing.pipeline.construct.tar import Piece, length, members, npz
@@ -29,6 +17,17 @@ from autosing.pipeline.song import Song, Wave
 from autosing.signal.decode import encode
 from autosing.signal.errors import DataError, RowError
 from autosing.signal.lyrics import parse_lrc
+from autosing.signal.span import (
+    Cut,
+    clipped,
+    duration_ms,
+    floor_ms,
+    restrict,
+    sample_span,
+    snap_period,
+    snapped_ms,
+    span,
+)
 
 DETAIL_CHARACTERS = 300
 
@@ -196,7 +195,7 @@ class Selector:
     def _description(self, row: SongRow, cut: Cut, residuals: Mapping[str, float]) -> dict[str, Any]:
         """Returns the JSON member."""
         values = {n: row.values[self.needs.addresses[n]] for n, c in self.needs.columns.items() if not c.is_series}
-        tiers = {n for n, c in self.needs.columns.items() if is_tier(c.dtype)}
+        tiers = {n for n, c in self.needs.columns.items() if c.is_tier}
         described = {
             "id": row.id,
             "dataset": self.source.name,

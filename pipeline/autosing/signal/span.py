@@ -1,18 +1,28 @@
-"""A cut in whole milliseconds, and what it is of every column."""
+"""A cut in whole milliseconds, and what it is of every series: the one rule of construction and of training's crops."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
-import pyarrow as pa
-
-from autosing.pipeline.schema import Column
 from autosing.signal.errors import RowError
 from autosing.signal.framing import common_period, frames, slice_start, tied_frames
 
 LONGEST_SNAP_S = Fraction(1, 2)
+
+
+class Series(Protocol):
+    """What is known of a column: frames per second, None for a value, and the rates that it is tied to."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def rate(self) -> Fraction | None: ...
+
+    @property
+    def tied(self) -> tuple[Fraction, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,7 @@ def floor_ms(seconds: float) -> int:
     return round(seconds * 1_000_000) // 1000
 
 
-def snap_period(columns: Iterable[Column]) -> Fraction | None:
+def snap_period(columns: Iterable[Series]) -> Fraction | None:
     """Returns the grid in seconds on which all series begin a frame (or a whole period of tied streams).
 
     None where there is no series, or where the grid is coarser than half a second.
@@ -65,7 +75,7 @@ def snapped_ms(start_ms: int, period: Fraction) -> int:
     return points * 1000 * period.numerator // period.denominator
 
 
-def span(cut: Cut, column: Column, total: int) -> Span:
+def span(cut: Cut, column: Series, total: int) -> Span:
     """Returns which of the `total` frames of a series a cut is; tied streams are cut by their common period.
 
     Raises:
@@ -88,7 +98,7 @@ def span(cut: Cut, column: Column, total: int) -> Span:
     return Span(first, length, later / (1000 * rate.numerator))
 
 
-def _tied_rate(column: Column) -> Fraction:
+def _tied_rate(column: Series) -> Fraction:
     return 1 / common_period(column.tied)
 
 
@@ -97,13 +107,6 @@ def sample_span(cut: Cut, sample_rate: int, n_samples: int) -> tuple[int, int]:
     rate = Fraction(sample_rate)
     length = min(frames(cut.length_ms, 1000, rate), n_samples)
     return slice_start(cut.start_ms, length, n_samples, rate), length
-
-
-def is_tier(dtype: pa.DataType) -> bool:
-    """Returns whether values of a type are labelled intervals (words, phones, notes), which are cut like a series."""
-    if not (pa.types.is_list(dtype) or pa.types.is_large_list(dtype)) or not pa.types.is_struct(dtype.value_type):
-        return False
-    return {"start_s", "end_s"} <= {f.name for f in dtype.value_type}
 
 
 def restrict(intervals: Sequence[Mapping[str, Any]], cut: Cut) -> list[dict[str, Any]]:

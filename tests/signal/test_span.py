@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autosing.pipeline.construct.cutting import Cut, floor_ms, restrict, sample_span, snap_period, snapped_ms, span
 from autosing.pipeline.schema import Column
 from autosing.signal.errors import RowError
 from autosing.signal.framing import frames, tied_frames
+from autosing.signal.span import Cut, floor_ms, restrict, sample_span, snap_period, snapped_ms, span
 
 MEL = Column("mel", pa.float16(), Fraction(375, 4), 100)
 F0 = Column("f0_hz", pa.float32(), Fraction(100))
