@@ -3,6 +3,7 @@
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,16 @@ import pytest
 import torch
 
 from autosing.models.acoustic import AcousticModel, sized
-from autosing.models.directory import directory_digest, load_model, load_tensors, save_model, save_tensors
+from autosing.models.directory import (
+    directory_digest,
+    load_model,
+    load_tensors,
+    register_model,
+    save_model,
+    save_tensors,
+)
 from autosing.models.folder import recover_folder, whole_folder
-from autosing.signal.errors import CheckpointError
+from autosing.signal.errors import CheckpointError, UsageError
 
 CONTRACT = {"mel": {"hop": 256, "n_mels": 8}, "rates": {"mel": "375/4"}, "singers": ["ada"]}
 
@@ -37,6 +45,68 @@ def test_a_model_comes_back_with_its_weights_fields_and_contract(saved: Path) ->
     assert loaded.model.fields == tiny_model().fields
     assert not loaded.model.training
     torch.testing.assert_close(loaded.model.state_dict(), tiny_model().state_dict(), rtol=0, atol=0)
+
+
+def test_a_path_may_be_text(saved: Path) -> None:
+    assert load_model(str(saved)).digest == load_model(saved).digest
+
+
+def test_how_a_model_was_trained_comes_back_where_it_was_stored(saved: Path) -> None:
+    assert load_model(saved).training is None
+    training = {"recipe": "acoustic", "data": "0a1b", "metrics": {"mcd_db": 5.5}}
+    save_model(saved, tiny_model(), CONTRACT, training)
+    assert load_model(saved).training == training
+
+
+@dataclass(frozen=True)
+class DuetFields:
+    in_features: int
+    out_features: int = 2
+
+
+class Nets:
+    """A place that gives a class a dotted name."""
+
+    class Duet(torch.nn.Linear):
+        fields_type = DuetFields
+
+        def __init__(self, fields: DuetFields) -> None:
+            super().__init__(fields.in_features, fields.out_features)
+            self.fields = fields
+
+
+class Stranger(Nets.Duet):
+    pass
+
+
+def test_a_class_of_another_package_is_saved_and_loaded_once_it_is_registered(tmp_path: Path) -> None:
+    duet = Nets.Duet(DuetFields(3))
+    register_model("duet", __name__, "Nets.Duet")
+    register_model("duet", __name__, "Nets.Duet")
+    register_model("alias", __name__, "Nets.Duet")
+    save_model(tmp_path / "model", duet, {})
+    assert load_tensors(tmp_path / "model")[1]["class"] == "duet"
+    loaded = load_model(tmp_path / "model").model
+    assert type(loaded) is Nets.Duet
+    torch.testing.assert_close(loaded.state_dict(), duet.state_dict(), rtol=0, atol=0)
+
+
+def test_a_name_never_changes_what_it_stands_for() -> None:
+    with pytest.raises(UsageError, match=r"'acoustic' stands for autosing\.models\.acoustic\.AcousticModel and can't"):
+        register_model("acoustic", "elsewhere", "AcousticModel")
+
+
+def test_a_class_that_is_not_registered_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"Stranger is no registered model, .* call .*register_model\(NAME"):
+        save_model(tmp_path / "model", Stranger(DuetFields(3)), {})
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_registered_class_that_is_not_installed_is_told(saved: Path) -> None:
+    register_model("lost", "autosing_no_such_package.nets", "Net")
+    change_config(**{"class": "lost"})(saved)
+    with pytest.raises(CheckpointError, match=r"registered as autosing_no_such_package.nets.Net, which can't be imp"):
+        load_model(saved)
 
 
 def test_arrays_come_back_with_type_shape_and_settings(tmp_path: Path) -> None:
@@ -91,6 +161,11 @@ def remove_weights(path: Path) -> None:
     (path / "model.safetensors").unlink()
 
 
+def put_folder(path: Path) -> None:
+    (path / "model.safetensors").unlink()
+    (path / "model.safetensors").mkdir()
+
+
 def remove_config(path: Path) -> None:
     (path / "config.json").unlink()
 
@@ -124,7 +199,12 @@ def change_config(**changes: Any) -> Callable[[Path], None]:
         (put_list, r"config.json is of format None, and this version reads 1"),
         (change_config(format=2), r"config.json is of format 2, and this version reads 1"),
         (change_config(**{"class": "os.system"}), r"unknown class 'os.system'; known: acoustic"),
+        (change_config(**{"class": ["acoustic"]}), r"unknown class \['acoustic'\]"),
         (change_config(fields={"n_units": 5}), r"fields of another version of acoustic"),
+        (change_config(fields=[]), r"config.json: fields is \[\], and a model needs a mapping; copy the directory"),
+        (change_config(contract=None), r"config.json: contract is None, and a model needs a mapping"),
+        (change_config(training="by hand"), r"config.json: training is 'by hand', and a model needs a mapping"),
+        (put_folder, r"model.safetensors is no file"),
         (
             change_config(fields={**vars(tiny_model().fields), "n_mels": 9}),
             r"does not fit its config.json: decoder.out.bias is \(8,\), expected \(9,\)",

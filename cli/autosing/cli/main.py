@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
-from autosing.cli import build, data, demo, ingest, process, train
+from autosing.cli import build, convert_checkpoint, data, demo, ingest, process, push, train
 from autosing.signal.errors import AutosingError
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app.command("explain")(data.explain)
 app.command("errors")(data.errors)
 app.command("build")(build.build)
 app.command("train")(train.train)
+app.command("push")(push.push)
+app.command("convert-checkpoint")(convert_checkpoint.convert_checkpoint)
 app.command("demo")(demo.demo)
 app.command("report")(demo.report)
 
