@@ -11,8 +11,10 @@ import torch
 
 from autosing.models.acoustic import AcousticModel
 from autosing.models.directory import load_model
-from autosing.training.metrics import MeanBaseline, RidgeBaseline, mel_l1, unpadded
-from autosing.training.shards import Sample, ShardSet
+from autosing.training.baselines import MeanBaseline, RidgeBaseline
+from autosing.training.metrics import mel_l1, unpadded
+from autosing.training.sample import Sample
+from autosing.training.shards import ShardSet
 from autosing.training.tasks.acoustic import AcousticConfig
 
 Mel = npt.NDArray[np.floating[Any]]

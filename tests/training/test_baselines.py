@@ -1,30 +1,14 @@
-"""Metrics and baselines against hand-made cases and least squares."""
+"""The baselines against hand-made cases and least squares."""
 
 from fractions import Fraction
 
 import numpy as np
-import pytest
 
 from autosing.signal.framing import nearest_frames
-from autosing.training.metrics import CONTEXT, RIDGE, MeanBaseline, RidgeBaseline, mel_l1, unpadded
+from autosing.training.baselines import CONTEXT, RIDGE, MeanBaseline, RidgeBaseline
 
 UNIT_RATE, MEL_RATE = Fraction(50), Fraction(375, 4)
 RNG = np.random.default_rng(0)
-
-
-def test_mel_l1_is_the_mean_over_all_frames_not_over_songs() -> None:
-    short, long = np.ones((1, 2)), np.zeros((3, 2))
-    assert mel_l1([short, long], [short + 4, long]) == pytest.approx(1.0)
-
-
-def test_mels_of_two_lengths_are_not_compared() -> None:
-    with pytest.raises(ValueError, match=r"shape \(2, 3\) cannot be compared with a target of shape \(4, 3\)"):
-        mel_l1([np.zeros((2, 3))], [np.zeros((4, 3))])
-
-
-def test_padding_is_taken_off_before_anything_is_compared() -> None:
-    batch = np.arange(12.0).reshape(2, 3, 2)
-    assert [mel.shape for mel in unpadded(batch, np.array([3, 1]))] == [(3, 2), (1, 2)]
 
 
 def test_the_mean_baseline_weighs_frames_equally() -> None:

@@ -1,4 +1,4 @@
-"""How far predicted mels are from true ones, and the baselines that a model must beat."""
+"""What an acoustic model must beat: the mean mel, and ridge regression from the units."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,28 +17,6 @@ Floats = npt.NDArray[np.float64]
 # Unit frames on either side that the ridge regression sees, and the weight of its penalty.
 CONTEXT = 3
 RIDGE = 1.0
-
-
-def mel_l1(predicted: Iterable[Mel], target: Iterable[Mel]) -> float:
-    """Returns the mean absolute difference in nats over all frames and bins of pairs of mels (F, M).
-
-    Raises:
-        ValueError: a pair has two shapes, or there is no frame.
-    """
-    total, count = 0.0, 0
-    for p, t in zip(predicted, target, strict=True):
-        if p.shape != t.shape:
-            raise ValueError(f"a prediction of shape {p.shape} cannot be compared with a target of shape {t.shape}")
-        total += float(np.abs(p.astype(np.float64) - t).sum())
-        count += p.size
-    if not count:
-        raise ValueError("mel_l1 needs at least one frame")
-    return total / count
-
-
-def unpadded(mel_BFM: Mel, lengths_B: Units) -> list[Mel]:
-    """Returns the mels of a batch without their padding, (F, M) each."""
-    return [mel[:length] for mel, length in zip(mel_BFM, lengths_B, strict=True)]
 
 
 @dataclass(frozen=True)
