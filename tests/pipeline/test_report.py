@@ -11,21 +11,22 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
+from autosing.page.charts import bars, histogram, loss_chart
+from autosing.page.media import data_uri, mel_png
+from autosing.page.mel_axis import HEIGHT, MelAxis
+from autosing.page.numerals import THIN, duration, note_name, number, size, songs
+from autosing.page.svg import Scale, curve, equal_runs, fitted, runs, tag, ticks
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.ingest.partitions import NewSong, append_songs
 from autosing.pipeline.ingest.sources import IngestOptions, ingest
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.report import Example, RunSummary, write_report
-from autosing.pipeline.report.charts import bars, histogram, loss_chart
 from autosing.pipeline.report.figures import energy_lane, strip_lane, words_lane
 from autosing.pipeline.report.lanes import LEFT, Track, cut_lines, stack, time_scale
-from autosing.pipeline.report.media import data_uri, mel_png, mp3
-from autosing.pipeline.report.numerals import THIN, duration, note_name, number, size, songs
 from autosing.pipeline.report.pitch import hz_of, midi_of, pitch_lane, voiced_curves
 from autosing.pipeline.report.songs import activity, choose, excerpt, voice_of
-from autosing.pipeline.report.spectrogram import HEIGHT, MelAxis
-from autosing.pipeline.report.svg import Scale, curve, equal_runs, fitted, runs, tag, ticks
+from autosing.pipeline.report.sound import mp3
 from autosing.pipeline.report.tables import reasons, song_values, stored_columns
 from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.settings import DatasetEntry, Project

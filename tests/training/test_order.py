@@ -79,7 +79,7 @@ def test_single_samples_that_fill_no_step_sit_out_and_never_the_same_ones() -> N
 
 
 def test_fewer_samples_than_a_step_needs_are_an_error_that_says_both() -> None:
-    with pytest.raises(DataError, match=r"3 samples, fewer than the 4 microbatches"):
+    with pytest.raises(DataError, match=r"3 samples an epoch, fewer than the 4 microbatches"):
         plan_epoch(np.zeros(3, np.int64), np.ones(3, np.float32), 0, 0, 1.0, 4)
 
 

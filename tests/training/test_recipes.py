@@ -27,7 +27,7 @@ def test_settings_are_read_by_their_type() -> None:
         ("size=huge", r"'huge' is not one of tiny, small, base"),
         ("steps=0", r"steps is 0; it must be above 0"),
         ("lr=-1", r"lr is -1.0; it must be above 0"),
-        ("workers=-1", r"workers is -1; it must not be below 0"),
+        ("readers=-1", r"readers is -1; it must not be below 0"),
         ("ema_decay=1", r"ema_decay is 1.0; it must be below 1"),
         ("singer_dropout=2", r"singer_dropout is 2.0; it must be from 0 to 1"),
         ("n_units=0", r"n_units is 0; it must be above 0"),
@@ -48,5 +48,7 @@ def test_recipes_are_described_with_their_columns_and_settings() -> None:
 
 
 def test_an_unknown_recipe_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no recipe 'acustic'; there are: acoustic, soft_vc"):
+    with pytest.raises(
+        UsageError, match=r"no recipe 'acustic'; there are: acoustic, soft_vc; one of your own is MODULE:FUNCTION"
+    ):
         train("acustic", tmp_path, tmp_path)

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from safetensors.numpy import load_file
+import runs
+from runs import assert_same_run, logged
 
 from autosing.signal.errors import CheckpointError, UsageError
 from autosing.training.loop import OnStep, RunResult
 from autosing.training.recipes import train
 
 STEPS = 40
-SETTINGS = [
-    "size=tiny",
+COMMON = [
     "steps=40",
     "seconds_per_batch=1",
     "microbatches=2",
@@ -25,6 +25,8 @@ SETTINGS = [
     "validate_every=20",
     "save_every=10",
 ]
+SETTINGS = ["size=tiny", *COMMON]
+RECIPES = {"acoustic": SETTINGS, "toy_gan:recipe": [*COMMON, "optimiser=muon", "crop_s=0.7"]}
 
 
 def run(toy_set: Path, out: Path, on_step: OnStep | None = None, resume: bool = False, **changes: int) -> RunResult:
@@ -52,24 +54,6 @@ def die_at(step: int) -> OnStep:
     return on_step
 
 
-def logged(folder: Path) -> list[dict[str, float]]:
-    timed = ("train/samples_per_s", "train/audio_s_per_s", "train/data_wait")
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in timed} for line in lines]
-
-
-def assert_same_run(first: Path, second: Path) -> None:
-    state = f"checkpoints/step-{STEPS:08d}/state.safetensors"
-    ours, theirs = load_file(first / state), load_file(second / state)
-    assert ours.keys() == theirs.keys()
-    assert {name.split("/")[0] for name in ours} == {"model", "ema", "optimiser", "generator"}
-    assert [name for name in ours if ours[name].tobytes() != theirs[name].tobytes()] == []
-    facts = [json.loads((folder / state).with_name("state.json").read_text()) for folder in (first, second)]
-    assert facts[0] == facts[1]
-    assert logged(first) == logged(second)
-    assert (first / "model/model.safetensors").read_bytes() == (second / "model/model.safetensors").read_bytes()
-
-
 @pytest.fixture(scope="module")
 def straight(toy_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "straight"
@@ -77,15 +61,15 @@ def straight(toy_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("readers", [0, 1])
 def test_stopping_at_17_and_resuming_to_40_is_as_40_straight(
-    toy_set: Path, straight: Path, tmp_path: Path, workers: int
+    toy_set: Path, straight: Path, tmp_path: Path, readers: int
 ) -> None:
     stopped = run(toy_set, tmp_path / "run", stop_at(17))
     assert (stopped.step, stopped.finished) == (17, False)
-    resumed = run(toy_set, tmp_path / "run", resume=True, workers=workers)
+    resumed = run(toy_set, tmp_path / "run", resume=True, readers=readers)
     assert (resumed.step, resumed.finished) == (40, True)
-    assert_same_run(straight, tmp_path / "run")
+    assert_same_run(straight, tmp_path / "run", STEPS)
 
 
 def test_dying_without_warning_loses_only_what_came_after_the_last_state(
@@ -95,7 +79,18 @@ def test_dying_without_warning_loses_only_what_came_after_the_last_state(
         run(toy_set, tmp_path / "run", die_at(27))
     assert logged(tmp_path / "run")[-1]["step"] == 25
     assert run(toy_set, tmp_path / "run", resume=True).finished
-    assert_same_run(straight, tmp_path / "run")
+    assert_same_run(straight, tmp_path / "run", STEPS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_run_that_is_killed_and_resumed_is_as_one_that_was_not(toy_set: Path, tmp_path: Path, recipe: str) -> None:
+    settings = RECIPES[recipe]
+    assert runs.run(recipe, toy_set, tmp_path / "straight", settings) == 0
+    assert runs.run(recipe, toy_set, tmp_path / "killed", settings, die_at=17) == -9
+    assert logged(tmp_path / "killed")[-1]["step"] == 15
+    assert runs.run(recipe, toy_set, tmp_path / "killed", ["readers=1"], resume=True) == 0
+    assert_same_run(tmp_path / "straight", tmp_path / "killed", STEPS)
 
 
 def test_the_last_states_are_kept_and_a_finished_run_is_done_at_once(toy_set: Path, straight: Path) -> None:
@@ -110,7 +105,7 @@ def test_tensorboard_shows_curves_and_mels(straight: Path) -> None:
     board = EventAccumulator(str(straight / "tensorboard"))
     board.Reload()
     assert {"train/mel_l1", "train/grad_norm", "train/lr", "valid/mel_l1"} <= set(board.Tags()["scalars"])
-    assert [event.step for event in board.Images("mel")] == [20, 40]
+    assert [event.step for event in board.Images("look/mel")] == [20, 40]
     assert [event.step for event in board.Scalars("train/mel_l1")] == list(range(5, 45, 5))
 
 

@@ -9,7 +9,8 @@ import pytest
 from toy_shards import toy_samples, write_set
 
 from autosing.signal.errors import AutosingError, DataError, MissingColumn, SchemaMismatch
-from autosing.training.shards import Manifest, ShardSet
+from autosing.training.manifest import Manifest
+from autosing.training.shards import ShardSet
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_a_samples_randomness_depends_on_seed_epoch_and_key_alone(fresh_set: Pat
     shards = ShardSet.open(fresh_set, "train")
 
     def draw(index: int, seed: int, epoch: int) -> float:
-        return float(shards.read(index, [], (seed, epoch)).rng().random())
+        return float(shards.read(index, [], (seed, epoch, 0)).rng("draw").random())
 
     assert draw(0, 1, 2) == draw(0, 1, 2)
     assert len({draw(0, 1, 2), draw(1, 1, 2), draw(0, 2, 2), draw(0, 1, 3)}) == 4

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from autosing.signal.framing import frames, nearest_frames
 from autosing.training.loader import Batch
-from autosing.training.shards import Sample
+from autosing.training.sample import Sample
 
 RATES = {"units": "50/1", "mel": "375/4", "f0_hz": "100/1", "voiced": "100/1", "energy": "100/1"}
 DTYPES = {"units": "uint16", "mel": "float16", "f0_hz": "float32", "voiced": "uint8", "energy": "float32"}
@@ -92,7 +92,7 @@ def write_set(folder: Path, splits: Mapping[str, Sequence[Sequence[ToySample]]],
         "sample": "toy",
         "columns": columns,
         "artefacts": {},
-        "contracts": {"mel": {"sample_rate": 24000, "n_fft": 1024, "hop": 256, "n_mels": N_MELS}},
+        "contracts": {"mel": {"spec": {"sample_rate": 24000, "n_fft": 1024, "hop": 256, "n_mels": N_MELS}}},
         "singers": sorted({s.singer for shards in splits.values() for shard in shards for s in shard if s.singer}),
         "splits": {
             split: {**_sum(shards), "groups": len(shards), "shards": shards} for split, shards in written.items()
@@ -106,7 +106,7 @@ def write_set(folder: Path, splits: Mapping[str, Sequence[Sequence[ToySample]]],
 def lay_side_by_side(samples: Sequence[Sample]) -> Batch:
     """Returns a batch of lengths and of each sample's randomness; it is here so that reading processes find it."""
     lengths = np.array([len(sample.series["units"]) for sample in samples])
-    noise = np.array([sample.rng().random() for sample in samples])
+    noise = np.array([sample.rng("noise").random() for sample in samples])
     return Batch({"lengths": lengths, "noise": noise}, {}, tuple(s.key for s in samples), float(len(samples)))
 
 

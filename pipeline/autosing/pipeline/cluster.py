@@ -1,4 +1,4 @@
-"""Executes a plan on Ray. The only file of the pipeline that imports ray.
+"""Executes a plan on Ray; beside the session itself, the only file of the pipeline that imports ray.
 
 The controller owns retries, because only it can count: Ray itself neither retries a task nor restarts an actor. A
 worker on a dead or preempted node is replaced and its partition done again for free. A worker that dies on a living
@@ -6,17 +6,12 @@ node counts against the partition: after three deaths the song that kills it is 
 the error.
 """
 
-import logging
-import os
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
+from autosing.cluster.session import ray_session
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.schedule import Scheduler, Task
 from autosing.pipeline.threads import VARIABLES
@@ -28,7 +23,6 @@ MOST_KILLERS = 8
 VERDICT_S = 60.0
 """How long Ray gets to find out why a worker is gone; it takes 15 s to declare a node dead."""
 LOOK_EVERY_S = 5.0
-OBJECT_STORE_BYTES = 100 << 20
 
 
 def run_on_ray(
@@ -52,7 +46,7 @@ def run_on_ray(
         DataError: the disk is full or read-only, or workers can't be started.
     """
     started = time.monotonic()
-    with _ray(workers, address) as (cpus, gpus):
+    with ray_session(address, workers, VARIABLES) as (cpus, gpus):
         scheduler.report.start_up_s = time.monotonic() - started
         n_gpu = int(gpus) if gpu_workers is None else gpu_workers
         _RayRun(scheduler, progress, workers or max(int(cpus), 1), n_gpu).run()
@@ -282,49 +276,3 @@ def _lost_its_node(error: Any) -> bool:
         return True
     text = str(error).lower()
     return "node has died" in text or "node was terminated" in text or "node died" in text
-
-
-@contextmanager
-def _ray(workers: int | None, address: str | None) -> Iterator[tuple[float, float]]:
-    """Starts or joins Ray; yields the number of CPUs and GPUs."""
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-
-    environment: dict[str, Any] = {"env_vars": dict(VARIABLES)}
-    if address:
-        with tempfile.TemporaryDirectory(prefix="autosing-") as scratch:
-            environment["py_modules"] = shipped_code(Path(scratch))
-            ray.init(address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR)
-    elif not ray.is_initialized():
-        ray.init(
-            "local",
-            num_cpus=workers or os.cpu_count(),
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            runtime_env=environment,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    try:
-        total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        yield total.get("CPU", 1.0), total.get("GPU", 0.0)
-    finally:
-        ray.shutdown()
-
-
-def shipped_code(folder: Path) -> list[str]:
-    """Returns what a cluster needs to import this package: a wheel of the checkout, or the installed package.
-
-    The wheel is unpacked, since Ray would have pip install its dependencies too, gigabytes on every node.
-    """
-    import autosing
-
-    root = Path(__file__).parents[3]
-    if not (root / "pyproject.toml").is_file():
-        return [str(path) for path in autosing.__path__]
-    from hatchling.builders.wheel import WheelBuilder
-
-    for wheel in WheelBuilder(str(root)).build(directory=str(folder), versions=["standard"]):
-        with ZipFile(wheel) as packed:
-            packed.extractall(folder)
-    return [str(folder / "autosing")]

@@ -11,11 +11,13 @@ from multiprocessing import get_context, parent_process
 from types import TracebackType
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 
 from autosing.signal.errors import AutosingError
 from autosing.training.order import EpochPlan, Indices, Position, plan_epoch, rank_rows
-from autosing.training.shards import Sample, ShardSet
+from autosing.training.sample import Sample
+from autosing.training.shards import ShardSet
 
 # Batches that wait per worker: one being consumed elsewhere, one ready, so a slow read stalls nobody.
 AHEAD = 2
@@ -30,19 +32,22 @@ class Batch:
         counts: by loss, how many elements it sums over; known from the data alone, before any model runs.
         keys: of the samples.
         seconds: of audio, without padding.
+        tokens: that a sequence model reads, without padding; 0 where it reads none.
     """
 
     arrays: Mapping[str, npt.NDArray[Any]]
     counts: Mapping[str, int]
     keys: tuple[str, ...]
     seconds: float
+    tokens: int = 0
 
 
 class Delivery(NamedTuple):
-    """A batch and where the run is once it has consumed it."""
+    """A batch, where the run is once every rank has consumed one, and which of the epoch's batches it is."""
 
     batch: Batch
     after: Position
+    row: int
 
 
 Collate = Callable[[Sequence[Sample]], Batch]
@@ -59,6 +64,7 @@ class Reading:
         seed: of the order and of each sample's randomness.
         budget_s: the most seconds in a batch, padding included.
         microbatches: batches per step over all ranks.
+        crop_s: longer samples are read as a random stretch of this length; 0 reads them whole.
     """
 
     shards: ShardSet
@@ -67,20 +73,39 @@ class Reading:
     seed: int
     budget_s: float
     microbatches: int = 1
+    crop_s: float = 0.0
 
     def plan(self, epoch: int) -> EpochPlan:
         """Returns the batches of an epoch."""
         shards = self.shards
-        return plan_epoch(shards.shard, shards.seconds, self.seed, epoch, self.budget_s, self.microbatches)
+        seconds = np.minimum(shards.seconds, np.float32(self.crop_s)) if self.crop_s else shards.seconds
+        mixture = shards.mixture
+        return plan_epoch(shards.shard, seconds, self.seed, epoch, self.budget_s, self.microbatches, mixture)
 
-    def load(self, indices: Indices, epoch: int) -> Batch:
-        """Returns one batch."""
-        return self.collate([self.shards.read(int(i), self.columns, (self.seed, epoch)) for i in indices])
+    def load(self, indices: Indices, turns: Indices, epoch: int) -> Batch:
+        """Returns one batch of samples, each read for the `turns`-th time in the epoch."""
+        return self.collate(
+            [self.sample(*which, epoch) for which in zip(indices.tolist(), turns.tolist(), strict=True)]
+        )
+
+    def sample(self, index: int, turn: int, epoch: int) -> Sample:
+        """Returns one sample, cropped if it is to be."""
+        sample = self.shards.read(index, self.columns, (self.seed, epoch, turn))
+        return sample.cropped(self.crop_s, self.shards.manifest.columns) if self.crop_s else sample
+
+    def open(self, start: Position, workers: int = 0, rank: int = 0, ranks: int = 1) -> "Loader":
+        """Returns an endless iterator of batches from a position on."""
+        return Loader(self, start, workers, rank, ranks)
+
+    def spread(self, n: int) -> Iterator[Sample]:
+        """Yields `n` samples, or all where there are fewer, from all over the split."""
+        chosen = np.linspace(0, len(self.shards) - 1, min(len(self.shards), n)).astype(int)
+        return (self.shards.read(int(i), self.columns) for i in chosen)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yields the batches of one epoch, read one after the other."""
         plan = self.plan(epoch)
-        return (self.load(plan.batch(i), epoch) for i in range(len(plan)))
+        return (self.load(plan.batch(i), plan.turns(i), epoch) for i in range(len(plan)))
 
 
 class Loader:
@@ -100,23 +125,24 @@ class Loader:
     def __init__(self, reading: Reading, start: Position, workers: int = 0, rank: int = 0, ranks: int = 1) -> None:
         self._tickets = _tickets(reading, start, rank, ranks)
         self._pool = _pool(reading, workers)
-        self._waiting: deque[tuple[Future[Batch], Position]] = deque()
+        self._waiting: deque[tuple[Future[Batch], Position, int]] = deque()
         self._ahead = AHEAD * max(workers, 1)
-        self._load: Callable[[Indices, int], Batch] = _load_in_worker if workers else reading.load
+        self._load: Callable[[Indices, Indices, int], Batch] = _load_in_worker if workers else reading.load
 
     def __iter__(self) -> Iterator[Delivery]:
         return self
 
     def __next__(self) -> Delivery:
         while len(self._waiting) <= self._ahead:
-            indices, epoch, after = next(self._tickets)
-            self._waiting.append((self._pool.submit(self._load, indices, epoch), after))
-        future, after = self._waiting.popleft()
+            ticket = next(self._tickets)
+            future = self._pool.submit(self._load, ticket.indices, ticket.turns, ticket.epoch)
+            self._waiting.append((future, ticket.after, ticket.row))
+        future, after, row = self._waiting.popleft()
         try:
-            return Delivery(future.result(), after)
+            return Delivery(future.result(), after, row)
         except BrokenExecutor as error:
             raise AutosingError(
-                "a reading process died, perhaps for want of memory; resume with fewer workers (workers=0 is none)"
+                "a reading process died, perhaps for want of memory; resume with fewer readers (readers=0 is none)"
             ) from error
 
     def __enter__(self) -> "Loader":
@@ -128,12 +154,22 @@ class Loader:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _tickets(reading: Reading, start: Position, rank: int, ranks: int) -> Iterator[tuple[Indices, int, Position]]:
+class _Ticket(NamedTuple):
+    """One batch to be read."""
+
+    indices: Indices
+    turns: Indices
+    epoch: int
+    after: Position
+    row: int
+
+
+def _tickets(reading: Reading, start: Position, rank: int, ranks: int) -> Iterator[_Ticket]:
     epoch, consumed = start
     while True:
         plan = reading.plan(epoch)
         for row in rank_rows(len(plan), consumed, rank, ranks):
-            yield plan.batch(row), epoch, Position(epoch, row - rank + ranks)
+            yield _Ticket(plan.batch(row), plan.turns(row), epoch, Position(epoch, row - rank + ranks), row)
         epoch, consumed = epoch + 1, 0
 
 
@@ -162,5 +198,5 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _load_in_worker(indices: Indices, epoch: int) -> Batch:
-    return _reading_of_worker[0].load(indices, epoch)
+def _load_in_worker(indices: Indices, turns: Indices, epoch: int) -> Batch:
+    return _reading_of_worker[0].load(indices, turns, epoch)

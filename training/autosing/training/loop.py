@@ -1,36 +1,37 @@
 """The one loop of all trainers: steps, log, validation, states; stops and goes on without a trace."""
 
 import math
-import random
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from autosing.models.directory import save_model
 from autosing.models.folder import recover_folder
-from autosing.signal.errors import AutosingError, UsageError
+from autosing.signal.errors import AutosingError
 from autosing.training.ema import Ema
-from autosing.training.loader import Batch, Delivery, Loader, Reading
-from autosing.training.pace import Pace
+from autosing.training.loader import Delivery, Reading
+from autosing.training.optimisers import turns
+from autosing.training.pace import Pace, peak_tflops
+from autosing.training.ranks import Ranks
 from autosing.training.record import Record
+from autosing.training.report import write_report
 from autosing.training.schedule import lr_factor
-from autosing.training.shards import ShardSet
+from autosing.training.shards import Data, ShardSet, refuse_leaks
 from autosing.training.state import Progress, Trained, load_state, save_state, saved_states
+from autosing.training.step import GRAD_NORM, Stepper, seed_generators, tensors
 from autosing.training.stop import stop_signals
-from autosing.training.task import RunConfig, Task, Tensors
+from autosing.training.streaming import StreamReading
+from autosing.training.task import Task, Tensors
 
 CHECKPOINTS = "checkpoints"
 MODEL = "model"
-GRAD_NORM = "grad_norm"
 
 OnStep = Callable[[int, Mapping[str, float]], None]
 
@@ -47,8 +48,9 @@ class RunResult:
         folder: of the run.
         model: the model directory with the best weights; None if the run stopped before the first.
         step: optimiser steps done.
-        finished: whether all steps are done; a stopped run goes on with `resume`.
+        finished: whether all steps are done, or patience ended the run; a stopped run goes on with `resume`.
         metrics: of the last validation in this process.
+        report: the page about the run; None in all processes but the first.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class RunResult:
     step: int
     finished: bool
     metrics: Mapping[str, float]
+    report: Path | None
 
 
 @dataclass(frozen=True)
@@ -72,23 +75,42 @@ class Loop:
 
     Args:
         task: what is trained.
-        data: a built set; the best weights on its split `valid` are kept, or the last where it has none.
+        data: the sets; the best weights on their split `valid` are kept, or the last where they have none.
         folder: of the run.
+        ranks: the processes that train together; the first validates and writes.
+        origin: what the run is of, for its states and its model.
+        stream: URLs that `webdataset` reads the training samples from, instead of the sets' own tars.
 
     Raises:
-        DataError: the set does not fit or is damaged.
+        DataError: a set does not fit or is damaged, or a song is in both splits.
+        UsageError: a step cannot be divided among the processes.
         CheckpointError: the state in the folder is damaged.
     """
 
-    def __init__(self, task: Task[Any], data: Path, folder: Path) -> None:
-        self._task, self._config, self._folder = task, task.config, folder
-        self._device = _device(self._config)
-        train = ShardSet.open(data, "train")
-        self._train = self._reading(train, training=True)
-        has_valid = train.manifest.has("valid")
-        self._valid = self._reading(ShardSet.open(data, "valid"), training=False) if has_valid else None
-        self._trained = self._start(train)
+    def __init__(
+        self,
+        task: Task[Any],
+        data: Data,
+        folder: Path,
+        ranks: Ranks,
+        origin: Mapping[str, Any] | None = None,
+        stream: Sequence[str] = (),
+    ) -> None:
+        self._task, self._config, self._folder, self._ranks = task, task.config, folder, ranks
+        self._origin = dict(origin or {})
+        self._share = ranks.share(self._config.microbatches)
+        valid = data.split("valid") if data.manifest.has("valid") else None
+        self._valid = self._reading(valid, training=False) if valid else None
+        self._train: Reading | StreamReading
+        if stream:
+            self._train = self._streaming(data, stream)
+        else:
+            self._train = self._reading(data.split("train"), training=True)
+            if valid:
+                refuse_leaks(self._train.shards, valid)
+        self._trained = self._start()
         self._progress = self._resumed()
+        self._stepper = Stepper(task, self._trained, ranks)
         self._pending: list[_Taken] = []
         self._metrics: Mapping[str, float] = {}
 
@@ -102,40 +124,62 @@ class Loop:
             DataError: a shard is damaged.
             TrainingDiverged: a loss is not finite; names the step and its samples.
         """
-        with stop_signals() as stopping, Record(self._folder, self._progress.step) as record:
+        with ExitStack() as stack:
+            stopping = stack.enter_context(stop_signals())
+            record = stack.enter_context(Record(self._folder, self._progress.step)) if self._ranks.is_first else None
             self._steps(record, stopping, on_step)
-            if stopping.is_set():
+            if not self._finished:
                 self._save_state()
+        report = write_report(self._folder) if self._ranks.is_first else None
+        self._ranks.wait()
         model = self._folder / MODEL
-        finished = self._progress.step >= self._config.steps
-        return RunResult(self._folder, model if model.exists() else None, self._progress.step, finished, self._metrics)
+        step, kept = self._progress.step, model if model.exists() else None
+        return RunResult(self._folder, kept, step, self._finished, self._metrics, report)
+
+    @property
+    def _finished(self) -> bool:
+        config, progress = self._config, self._progress
+        return progress.step >= config.steps or (bool(config.patience) and progress.stale >= config.patience)
 
     def _reading(self, shards: ShardSet, training: bool) -> Reading:
         config, collate = self._config, partial(self._task.collate, training=training)
         microbatches = config.microbatches if training else 1
-        return Reading(shards, config.columns, collate, config.seed, config.seconds_per_batch, microbatches)
+        budget_s = config.seconds_per_batch
+        return Reading(shards, config.columns, collate, config.seed, budget_s, microbatches, config.crop_s)
 
-    def _start(self, shards: ShardSet) -> Trained:
-        _seed(self._config.seed)
+    def _streaming(self, data: Data, urls: Sequence[str]) -> StreamReading:
+        config, collate = self._config, partial(self._task.collate, training=True)
+        budget_s, crop_s = config.seconds_per_batch, config.crop_s
+        return StreamReading(urls, data.manifest, config.columns, collate, config.seed, budget_s, crop_s)
+
+    def _start(self) -> Trained:
+        seed_generators([self._config.seed], torch.device("cpu"))
         model = self._task.build()
         if not saved_states(self._folder / CHECKPOINTS):
-            self._task.initialise(model, shards)
-        model.to(self._device).train()
-        ema = Ema(model, self._config.ema_decay) if self._config.ema_decay else None
-        return Trained(model, _optimiser(model, self._config), ema)
+            self._task.initialise(model, self._train.spread(self._task.statistics_samples))
+        model.to(self._ranks.device).train()
+        decay = self._config.ema_decay
+        return Trained(model, turns(self._task, model), Ema(self._task.kept(model), decay) if decay else None)
 
     def _resumed(self) -> Progress:
-        recover_folder(self._folder / MODEL)
+        if self._ranks.is_first:
+            recover_folder(self._folder / MODEL)
         states = saved_states(self._folder / CHECKPOINTS)
-        return load_state(states[-1], self._trained) if states else Progress()
+        progress = load_state(states[-1], self._trained) if states else Progress()
+        self._ranks.wait()
+        return progress
 
-    def _steps(self, record: Record, stopping: threading.Event, on_step: OnStep | None) -> None:
-        config, progress = self._config, self._progress
-        with Loader(self._train, progress.position, config.workers) as loader:
+    def _steps(self, record: Record | None, stopping: threading.Event, on_step: OnStep | None) -> None:
+        config, progress, ranks = self._config, self._progress, self._ranks
+        with self._train.open(progress.position, config.readers, ranks.rank, ranks.size) as loader:
             pace = Pace()
-            while progress.step < config.steps and not stopping.is_set():
-                deliveries = pace.timed(loader, config.microbatches)
-                self._step(deliveries)
+            while not self._finished:
+                deliveries = pace.timed(loader, self._share)
+                read, counts, stop = self._agreed(deliveries, stopping.is_set())
+                if stop:
+                    return
+                pace.add(read)
+                self._step(deliveries, counts)
                 line = self._log(record, pace) if self._due(config.log_every) else {}
                 kept = self._due(config.validate_every) or self._due(config.save_every)
                 if kept:
@@ -145,88 +189,110 @@ class Loop:
                 if on_step:
                     on_step(progress.step, line)
 
-    def _step(self, deliveries: Sequence[Delivery]) -> None:
-        """Takes one optimiser step; nothing in it waits for the device."""
-        trained, progress, config = self._trained, self._progress, self._config
-        losses = self._backward([delivery.batch for delivery in deliveries])
-        norm = nn.utils.clip_grad_norm_(trained.model.parameters(), config.clip_norm)
-        for group in trained.optimiser.param_groups:
-            group["lr"] = self._lr()
-        trained.optimiser.step()
-        trained.optimiser.zero_grad(set_to_none=True)
-        if trained.ema:
-            trained.ema.update(progress.step)
+    def _agreed(self, deliveries: Sequence[Delivery], stop: bool) -> tuple[dict[str, float], dict[str, float], bool]:
+        """Returns what all processes read for a step, the elements of its losses, and whether one was told to stop."""
+        batches = [delivery.batch for delivery in deliveries]
+        read = {
+            "samples": float(sum(len(batch.keys) for batch in batches)),
+            "audio_s": math.fsum(batch.seconds for batch in batches),
+            "tokens": float(sum(batch.tokens for batch in batches)),
+        }
+        counts = {name: float(sum(batch.counts[name] for batch in batches)) for name in sorted(batches[0].counts)}
+        sums = self._ranks.total([*read.values(), *counts.values(), float(stop)])
+        amounts, elements = sums[: len(read)], sums[len(read) : -1]
+        return dict(zip(read, amounts, strict=True)), dict(zip(counts, elements, strict=True)), sums[-1] > 0
+
+    def _step(self, deliveries: Sequence[Delivery], counts: Mapping[str, float]) -> None:
+        progress = self._progress
+        values = self._stepper.take(progress.step, self._lr(progress.step), deliveries, counts)
         progress.step += 1
         progress.position = deliveries[-1].after
         keys = tuple(key for delivery in deliveries for key in delivery.batch.keys)
-        self._pending.append(_Taken(progress.step, {**losses, GRAD_NORM: norm}, keys))
+        self._pending.append(_Taken(progress.step, values, keys))
 
-    def _backward(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
-        """Adds up the gradients of microbatches; returns each loss per counted element."""
-        counts: Counter[str] = Counter()
-        for batch in batches:
-            counts.update(batch.counts)
-        losses: dict[str, Tensor] = {}
-        for batch in batches:
-            with self._autocast():
-                sums = self._task.losses(self._trained.model, self._tensors(batch))
-                parts = {name: total / max(counts[name], 1) for name, total in sums.items()}
-            torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
-            losses = {name: losses.get(name, 0) + part.detach() for name, part in parts.items()}
-        return losses
-
-    def _lr(self) -> float:
+    def _lr(self, step: int) -> float:
         config = self._config
-        return config.lr * lr_factor(config.schedule, self._progress.step, config.steps, config.warmup_steps)
+        return config.lr * lr_factor(config.schedule, step, config.steps, config.warmup_steps)
 
     def _due(self, every: int) -> bool:
         return self._progress.step % every == 0 or self._progress.step == self._config.steps
 
-    def _log(self, record: Record, pace: Pace) -> Mapping[str, float]:
+    def _log(self, record: Record | None, pace: Pace) -> Mapping[str, float]:
         self._settle()
         window = self._progress.window
-        means = {f"train/{name}": math.fsum(step[name] for step in window) / len(window) for name in window[0]}
+        names = {name: None for step in window for name in step}
+        values = {name: [step[name] for step in window if name in step] for name in names}
         window.clear()
-        line = {**means, "train/lr": self._trained.optimiser.param_groups[0]["lr"], **pace.rates()}
+        if record is None:
+            return {}
+        config, model = self._config, self._trained.model
+        peak = self._ranks.size * (config.peak_tflops or peak_tflops(self._ranks.device))
+        line = {f"train/{name}": math.fsum(found) / len(found) for name, found in values.items()}
+        line["train/lr"] = self._lr(self._progress.step - 1)
+        line |= pace.rates(self._task.flops_per_token(model), peak)
         record.scalars(self._progress.step, line)
         return line
 
     def _settle(self) -> None:
-        """Fetches the losses of the steps since the last time and makes sure that they are numbers."""
+        """Fetches the losses of the steps since the last time, over all processes, and makes sure they are numbers."""
         for taken in self._pending:
-            values = dict(zip(taken.losses, torch.stack(list(taken.losses.values())).tolist(), strict=True))
+            names = list(taken.losses)
+            own = torch.stack(list(taken.losses.values())).tolist()
+            parts = [0.0 if name.startswith(GRAD_NORM) else value for name, value in zip(names, own, strict=True)]
+            sums = dict(zip(names, self._ranks.total(parts), strict=True))
+            values = {n: own[i] if n.startswith(GRAD_NORM) else sums[n] for i, n in enumerate(names)}
             wrong = [name for name, value in values.items() if not math.isfinite(value)]
             if wrong:
                 raise TrainingDiverged(
-                    f"step {taken.step}: {wrong[0]} is {values[wrong[0]]}; its samples are {', '.join(taken.keys)}. "
+                    f"step {taken.step}: {wrong[0]} is {values[wrong[0]]}; {self._whose(parts)} are "
+                    f"{', '.join(taken.keys)}. "
                     "Look at these samples, or start a new folder with a lower lr; the last state is as it was"
                 )
             self._progress.window.append(values)
         self._pending.clear()
 
-    def _keep(self, record: Record) -> None:
+    def _whose(self, parts: Sequence[float]) -> str:
+        if self._ranks.size == 1:
+            return "its samples"
+        guilty = any(not math.isfinite(part) for part in parts)
+        return f"the samples of process {self._ranks.rank}, {'where it arose' if guilty else 'among others'},"
+
+    def _keep(self, record: Record | None) -> None:
         """Validates, keeps the model if it is the best so far, and saves the state, as far as each is due."""
         self._settle()
         if self._valid is None:
             self._save_model()
         elif self._due(self._config.validate_every):
-            self._metrics = self._validate(record, self._valid)
-            value = self._metrics[f"valid/{self._task.metric}"]
-            if value < (math.inf if self._progress.best is None else self._progress.best):
-                self._progress.best = value
-                self._save_model()
-        if self._due(self._config.save_every):
+            self._judge(record)
+        if self._due(self._config.save_every) or self._finished:
             self._save_state()
 
-    def _validate(self, record: Record, reading: Reading) -> Mapping[str, float]:
-        model, step = self._trained.model.eval(), self._progress.step
-        with self._averaged(), torch.no_grad(), self._autocast():
-            metrics = self._task.validate(model, self._validation_batches(reading))
-            figures = self._task.figures(model, next(self._validation_batches(reading)))
+    def _judge(self, record: Record | None) -> None:
+        """Validates in the first process, and lets all know whether the metric is the best so far."""
+        progress, value = self._progress, 0.0
+        if record is not None:
+            self._metrics = self._validate(record)
+            value = self._metrics[f"valid/{self._task.metric}"]
+        (value,) = self._ranks.total([value])
+        sign = -1 if self._task.higher_is_better else 1
+        if not math.isnan(value) and (progress.best is None or sign * value < sign * progress.best):
+            progress.best, progress.stale = value, 0
+            self._save_model()
+        else:
+            progress.stale += 1
+
+    def _validate(self, record: Record) -> dict[str, float]:
+        model, step = self._trained.model, self._progress.step
+        assert self._valid is not None
+        model.eval()
+        seed_generators([self._config.seed], self._ranks.device)
+        with torch.no_grad(), self._averaged(), self._stepper.autocast():
+            metrics = self._task.validate(model, self._validation_batches(self._valid))
+            look = self._task.look(model, next(self._validation_batches(self._valid)))
         model.train()
         metrics = {f"valid/{name}": value for name, value in metrics.items()}
         record.scalars(step, metrics)
-        record.figures(step, figures)
+        record.look(step, look)
         return metrics
 
     def _validation_batches(self, reading: Reading) -> Iterator[Tensors]:
@@ -236,46 +302,20 @@ class Loop:
             if left <= 0:
                 return
             left -= len(batch.keys)
-            yield self._tensors(batch)
+            yield tensors(batch, self._ranks.device)
 
     def _save_model(self) -> None:
-        with self._averaged():
-            save_model(self._folder / MODEL, self._trained.model, self._task.contract())
+        if self._ranks.is_first:
+            training = {**self._origin, "step": self._progress.step, "metrics": dict(self._metrics)}
+            with self._averaged():
+                kept = self._task.kept(self._trained.model)
+                save_model(self._folder / MODEL, kept, self._task.contract(), training)
 
     def _save_state(self) -> None:
         self._settle()
-        save_state(self._folder / CHECKPOINTS, self._trained, self._progress, self._config.keep_last)
+        if self._ranks.is_first:
+            checkpoints = self._folder / CHECKPOINTS
+            save_state(checkpoints, self._trained, self._progress, self._config.keep_last, self._origin)
 
     def _averaged(self) -> AbstractContextManager[None]:
         return self._trained.ema.in_place() if self._trained.ema else nullcontext()
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        on_cuda = self._device.type == "cuda"
-        return torch.autocast("cuda", torch.bfloat16) if on_cuda else nullcontext()
-
-    def _tensors(self, batch: Batch) -> Tensors:
-        tensors = {name: torch.from_numpy(array) for name, array in batch.arrays.items()}
-        if self._device.type == "cpu":
-            return tensors
-        return {name: tensor.pin_memory().to(self._device, non_blocking=True) for name, tensor in tensors.items()}
-
-
-def _device(config: RunConfig) -> torch.device:
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device is cuda, but no CUDA device is here; use device=cpu or device=auto")
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
-
-
-def _seed(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-
-
-def _optimiser(model: nn.Module, config: RunConfig) -> torch.optim.AdamW:
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    vectors = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), fused=True)

@@ -1,5 +1,6 @@
-"""The order of an epoch: a list of batches that depends on nothing but seed, epoch, index and budget."""
+"""The order of an epoch: a list of batches that depends on nothing but seed, epoch, index, mixture and budget."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,11 +29,28 @@ class Position(NamedTuple):
 START = Position(0, 0)
 
 
-@dataclass(frozen=True)
-class EpochPlan:
-    """The batches of one epoch; batch `i` is `samples[begins[i]:ends[i]]`."""
+class Part(NamedTuple):
+    """Samples `begin` to `end` are taken `weight` times per epoch: 2 is twice each, 0.25 a new quarter each time."""
+
+    begin: int
+    end: int
+    weight: float
+
+
+class Turns(NamedTuple):
+    """Samples of an epoch (N,), which time each of them is taken in it, and the tar that it counts as, ascending."""
 
     samples: Indices
+    turn: Indices
+    shard: Indices
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """The batches of one epoch; batch `i` is `samples[begins[i]:ends[i]]`, each taken for the `turn`-th time in it."""
+
+    samples: Indices
+    turn: Indices
     begins: Indices
     ends: Indices
 
@@ -43,9 +61,19 @@ class EpochPlan:
         """Returns the sample indices of one batch."""
         return self.samples[self.begins[i] : self.ends[i]]
 
+    def turns(self, i: int) -> Indices:
+        """Returns which time in the epoch each sample of a batch is taken, from 0."""
+        return self.turn[self.begins[i] : self.ends[i]]
+
 
 def plan_epoch(
-    shard: Indices, seconds: npt.NDArray[np.float32], seed: int, epoch: int, budget_s: float, microbatches: int = 1
+    shard: Indices,
+    seconds: npt.NDArray[np.float32],
+    seed: int,
+    epoch: int,
+    budget_s: float,
+    microbatches: int = 1,
+    mixture: Sequence[Part] = (),
 ) -> EpochPlan:
     """Returns every sample once, in shuffled batches of about equal length within `budget_s` seconds after padding.
 
@@ -61,14 +89,17 @@ def plan_epoch(
         epoch: from 0.
         budget_s: the most seconds in a batch, counted with padding.
         microbatches: batches per step over all ranks.
+        mixture: how often the samples of each part are taken, instead of once.
 
     Raises:
         DataError: there are fewer samples than `microbatches`.
     """
+    taken = _taken(shard, seed, epoch, mixture)
+    shard, seconds = taken.shard, seconds[taken.samples]
     if len(shard) < microbatches:
         raise DataError(
-            f"the split has {len(shard)} samples, fewer than the {microbatches} microbatches of one step; "
-            "use fewer ranks or microbatches, or build a larger set"
+            f"the split has {len(shard)} samples an epoch, fewer than the {microbatches} microbatches of one step; "
+            "use fewer microbatches, or build a larger set"
         )
     # Raw bits rather than a Generator's permutation: their sequence is the same in every version of NumPy.
     bits = np.random.PCG64([seed, epoch])
@@ -77,12 +108,12 @@ def plan_epoch(
     bucket -= bucket.min()
     blocks = _block_order(bits, shard, window)
     group = (window * (bucket.max() + 1) + bucket)[blocks]
-    samples = blocks[np.argsort(group, kind="stable")]
-    begins, ends = _cut(window[samples], bucket[samples], seconds[samples], budget_s)
+    order = blocks[np.argsort(group, kind="stable")]
+    begins, ends = _cut(window[order], bucket[order], seconds[order], budget_s)
     begins, ends = _round_up(begins, ends, microbatches)
-    shuffled = np.lexsort((_random(bits, len(begins)), window[samples][begins]))
+    shuffled = np.lexsort((_random(bits, len(begins)), window[order][begins]))
     shuffled = shuffled[: len(begins) - len(begins) % microbatches]
-    return EpochPlan(samples, begins[shuffled], ends[shuffled])
+    return EpochPlan(taken.samples[order], taken.turn[order], begins[shuffled], ends[shuffled])
 
 
 def rank_rows(n_batches: int, start: int, rank: int, ranks: int) -> range:
@@ -92,6 +123,38 @@ def rank_rows(n_batches: int, start: int, rank: int, ranks: int) -> range:
 
 def _random(bits: np.random.PCG64, n: int) -> npt.NDArray[np.uint64]:
     return np.asarray(bits.random_raw(n), dtype=np.uint64)
+
+
+def _taken(shard: Indices, seed: int, epoch: int, mixture: Sequence[Part]) -> Turns:
+    """Returns the samples of an epoch; a tar whose samples are taken again counts as another tar.
+
+    So the second time is read elsewhere in the epoch, and no batch holds a sample twice.
+    """
+    if not mixture or all(part.weight == 1 for part in mixture):
+        return Turns(np.arange(len(shard)), np.zeros(len(shard), np.int64), shard)
+    pieces = [(np.arange(0), 0)]
+    for number, part in enumerate(mixture):
+        whole, share = int(part.weight), part.weight % 1
+        pieces += [(np.arange(part.begin, part.end), turn) for turn in range(whole)]
+        stretch = _stretch(shard[part.begin : part.end], (seed, number), share, epoch)
+        pieces.append((part.begin + stretch, whole))
+    samples = np.concatenate([indices for indices, _ in pieces])
+    turn = np.concatenate([np.full(len(indices), turn) for indices, turn in pieces])
+    _, counted = np.unique(turn * (shard[-1] + 1) + shard[samples], return_inverse=True)
+    order = np.argsort(counted, kind="stable")
+    return Turns(samples[order], turn[order], counted[order])
+
+
+def _stretch(shard: Indices, seed: tuple[int, int], share: float, epoch: int) -> Indices:
+    """Returns a share of the samples, ascending: whole tars, one after the other in an order that all epochs have.
+
+    Epochs go on where the last one ended, so over many of them each sample is taken equally often.
+    """
+    n_shards = int(shard[-1]) + 1
+    place = _random(np.random.PCG64([*seed, 2**32]), n_shards)[shard]
+    order = np.argsort(place, kind="stable")
+    begin, end = (int(share * len(shard) * e) for e in (epoch, epoch + 1))
+    return np.sort(order[np.arange(begin, end) % len(shard)])
 
 
 def _windows(bits: np.random.PCG64, shard: Indices) -> Indices:

@@ -1,19 +1,25 @@
-"""Recipes: named runs as functions, their settings, and `train`, which runs one."""
+"""Recipes: named runs as functions, their settings, and `train`, which runs one.
+
+A recipe of one's own is a function in any importable module that returns a `RunConfig`, named `MODULE:FUNCTION`.
+"""
 
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from autosing.signal.errors import CheckpointError, UsageError
-from autosing.training.shards import Manifest
+from autosing.training.manifest import Manifest
+from autosing.training.ranks import Ranks, joined
 from autosing.training.task import CHANGEABLE, RunConfig
 
 if TYPE_CHECKING:
-    from autosing.training.loop import OnStep, RunResult
+    from autosing.training.loop import Loop, OnStep, RunResult
+    from autosing.training.shards import Data
+    from autosing.training.task import Task
     from autosing.training.tasks.acoustic import AcousticConfig
 
 RUN = "run.json"
@@ -63,45 +69,95 @@ def apply_settings(config: Config, settings: Sequence[str]) -> Config:
 
 def train(
     recipe: str,
-    data: Path,
+    data: str | Path | Sequence[str | Path],
     out: Path,
     settings: Sequence[str] = (),
     resume: bool = False,
     on_step: "OnStep | None" = None,
+    weights: Sequence[float] = (),
+    stream: Sequence[str] = (),
 ) -> "RunResult":
-    """Trains a recipe on a built set and returns what the run left in `out`.
+    """Trains a recipe on built sets and returns what the run left in `out`.
+
+    Called by each of several processes (under torchrun, or by Ray Train), it trains with all of them; `out` is then a
+    folder that all of them see.
 
     Args:
-        recipe: a name in `RECIPES`.
-        data: the folder of a built set.
+        recipe: a name in `RECIPES`, or `MODULE:FUNCTION`.
+        data: the folder or URL of a built set, or several.
         out: the folder of the run, new or empty unless `resume`.
         settings: `field=value`; on resuming, changes to the settings that the run was started with.
         resume: go on from the last state in `out`; a folder without a state starts from the beginning.
         on_step: called after each step with its number and what was logged at it, mostly nothing.
+        weights: how often the samples of each set are taken per epoch; once where there are none.
+        stream: URLs that `webdataset` reads the training samples from, such as `pipe:COMMAND`, instead of the set's own
+            tars; for sources that give no ranges. A resumed run then begins a new pass.
 
     Raises:
-        UsageError: unknown recipe or setting, or a folder that holds something.
-        DataError: the set does not fit the recipe or is damaged.
+        UsageError: unknown recipe or setting, a folder that holds something, or a step that cannot be divided.
+        DataError: a set does not fit the recipe, or the others, or is damaged.
         CheckpointError: the run in `out` is of another recipe or set, or is damaged.
     """
+    from autosing.training.shards import Data
+
+    config = configured(recipe, data, out, settings, resume, weights)
+    opened = Data.open(data, weights).cached(config.cache_gb)
+    with joined(config.device) as ranks:
+        # Every process has looked at the folder before the first writes to it.
+        ranks.wait()
+        task, origin = config.task(opened.manifest), _origin(recipe, opened.manifest)
+        # Without a name, so that nothing of it is left when the processes part.
+        return _loop(task, opened, out, ranks, origin, stream).run(on_step)
+
+
+def _loop(
+    task: "Task[Any]", data: "Data", out: Path, ranks: Ranks, origin: Mapping[str, Any], stream: Sequence[str]
+) -> "Loop":
     from autosing.training.loop import Loop
 
-    config = _recipe(recipe)()
-    manifest = Manifest.read(data)
-    if out.exists() and any(out.iterdir()):
-        stored = _stored_config(config, recipe, manifest, out, resume)
-        config = _changed_on_resume(stored, apply_settings(stored, settings), out)
-    else:
-        config = apply_settings(config, settings)
-    loop = Loop(config.task(manifest), data, out)
-    _write_facts(out, recipe, config, manifest)
-    return loop.run(on_step)
+    loop = Loop(task, data, out, ranks, {**origin, "config": asdict(task.config)}, stream)
+    _write_facts(out, task.config, origin, ranks)
+    return loop
 
 
-def _recipe(name: str) -> Callable[..., RunConfig]:
-    if name not in RECIPES:
-        raise UsageError(f"there is no recipe {name!r}; there are: {', '.join(sorted(RECIPES))}")
-    return RECIPES[name]
+def configured(
+    recipe: str,
+    data: str | Path | Sequence[str | Path],
+    out: Path,
+    settings: Sequence[str],
+    resume: bool,
+    weights: Sequence[float] = (),
+) -> RunConfig:
+    """Returns the settings of a run, if it may start or go on in `out`; see `train`."""
+    from autosing.training.shards import Data
+
+    config = find_recipe(recipe)()
+    if not out.exists() or not any(out.iterdir()):
+        return apply_settings(config, settings)
+    stored = _stored_config(config, recipe, Data.open(data, weights).manifest, out, resume)
+    return _changed_on_resume(stored, apply_settings(stored, settings), out)
+
+
+def find_recipe(name: str) -> Callable[..., RunConfig]:
+    """Returns a recipe by its name, or by module and function.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    module, colon, function = name.partition(":")
+    if not colon:
+        raise UsageError(
+            f"there is no recipe {name!r}; there are: {', '.join(sorted(RECIPES))}; one of your own is MODULE:FUNCTION"
+        )
+    try:
+        found = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"the recipe {name} cannot be imported: {error}") from error
+    if not callable(found):
+        raise UsageError(f"the recipe {name} is no function")
+    return found  # type: ignore[no-any-return]
 
 
 def _describe(name: str, make: Callable[..., RunConfig]) -> RecipeInfo:
@@ -167,8 +223,8 @@ def _stored_config(config: Config, recipe: str, manifest: Manifest, out: Path, r
         )
     if digest != manifest.digest:
         raise CheckpointError(
-            f"the run in {out} was trained on the set {digest}, but {manifest.folder} is {manifest.digest}; "
-            "give it the set it was started on, or start a new folder"
+            f"the run in {out} was trained on the set {digest}, but {manifest.url} is {manifest.digest}; "
+            "give it the sets and weights it was started with, or start a new folder"
         )
     try:
         return type(config)(**settings)
@@ -188,9 +244,16 @@ def _changed_on_resume(stored: Config, config: Config, out: Path) -> Config:
     return config
 
 
-def _write_facts(out: Path, recipe: str, config: RunConfig, manifest: Manifest) -> None:
-    versions = {name: version(name) for name in ("autosing", "torch", "numpy")}
-    facts = {"recipe": recipe, "config": asdict(config), "data_digest": manifest.digest, "versions": versions}
+def _origin(recipe: str, manifest: Manifest) -> dict[str, Any]:
+    from autosing.training.provenance import provenance
+
+    return {"recipe": recipe, "data_digest": manifest.digest, **provenance()}
+
+
+def _write_facts(out: Path, config: RunConfig, origin: Mapping[str, Any], ranks: Ranks) -> None:
+    if not ranks.is_first:
+        return
+    facts = {**origin, "config": asdict(config), "ranks": ranks.size}
     out.mkdir(parents=True, exist_ok=True)
     draft = out / f".{RUN}.draft"
     draft.write_text(json.dumps(facts, indent=1) + "\n")

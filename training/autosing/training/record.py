@@ -1,20 +1,29 @@
-"""The record of a run: scalars in `log.jsonl` and TensorBoard, pictures in TensorBoard."""
+"""The record of a run: scalars in `log.jsonl` and TensorBoard, the newest look in `look/`, all looks in TensorBoard."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autosing.models.folder import recover_folder, whole_folder
+from autosing.training.look import Look, Sound, file_names, pixels, png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOG = "log.jsonl"
 BOARD = "tensorboard"
+LOOK, LOOK_FACTS = "look", "look.json"
+# TensorBoard's player needs a sound of at least so many samples.
+FEWEST_SAMPLES = 2
 
 
 class Record:
-    """Writes what a run says of itself; on resuming, lines of steps that were lost are removed first.
+    """Writes what a run says of itself; on resuming, what it said of steps that were lost is removed first.
 
     Args:
         folder: of the run.
@@ -25,9 +34,12 @@ class Record:
         from torch.utils.tensorboard import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
-        self._log = folder / LOG
+        self._log, self._look = folder / LOG, folder / LOOK
         kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
         self._log.write_text("".join(kept))
+        recover_folder(self._look)
+        if _look_step(self._look) > step:
+            shutil.rmtree(self._look)
         self._board = SummaryWriter(str(folder / BOARD), purge_step=step + 1 if step else None)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -37,10 +49,32 @@ class Record:
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
-    def figures(self, step: int, figures: Mapping[str, "Figure"]) -> None:
-        """Adds pictures by name."""
-        for name, figure in figures.items():
-            self._board.add_figure(name, figure, step)
+    def look(self, step: int, look: Look) -> None:
+        """Adds figures and sounds to TensorBoard, and makes them the content of `look/`; an empty look changes nothing.
+
+        `look/look.json` says the step, and title and file of each figure (PNG) and sound (WAV of 16 bits).
+        """
+        if not look:
+            return
+        with whole_folder(self._look) as draft:
+            figures = [self._figure(step, draft, *entry) for entry in _named(look.figures)]
+            sounds = [self._sound(step, draft, *entry) for entry in _named(look.sounds)]
+            facts = {"step": step, "figures": figures, "sounds": sounds}
+            (draft / LOOK_FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+
+    def _figure(self, step: int, folder: Path, title: str, name: str, figure: "Figure") -> dict[str, Any]:
+        image = pixels(figure)
+        (folder / f"{name}.png").write_bytes(png(image))
+        self._board.add_image(f"look/{title}", image, step, dataformats="HWC")
+        return {"title": title, "file": f"{name}.png"}
+
+    def _sound(self, step: int, folder: Path, title: str, name: str, sound: Sound) -> dict[str, Any]:
+        import torch
+
+        (folder / f"{name}.wav").write_bytes(sound.wav())
+        samples = np.pad(sound.clipped(), (0, max(FEWEST_SAMPLES - len(sound.samples), 0)))
+        self._board.add_audio(f"sound/{title}", torch.from_numpy(samples), step, sound.sample_rate_hz)
+        return {"title": title, "file": f"{name}.wav", "seconds": sound.seconds}
 
     def __enter__(self) -> "Record":
         return self
@@ -55,3 +89,17 @@ class Record:
         if not self._log.exists():
             return []
         return [line for line in self._log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _named(shown: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+    """Returns title, file name without ending, and what it names."""
+    names = file_names(shown)
+    return [(title, names[title], value) for title, value in shown.items()]
+
+
+def _look_step(folder: Path) -> int:
+    """Returns the step of the look in a folder; -1 where none is told."""
+    try:
+        return int(json.loads((folder / LOOK_FACTS).read_text())["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return -1

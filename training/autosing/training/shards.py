@@ -1,231 +1,212 @@
-"""A built set as training sees it: its manifest, the indexes of one split, and samples read by their offset."""
+"""The samples of a split: the indexes of its tars, and each sample read by its offset and checked."""
 
-import hashlib
 import io
-import json
-import tarfile
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from autosing.signal.errors import DataError, MissingColumn, SchemaMismatch
+from autosing.signal.errors import DataError, RowError, SchemaMismatch
+from autosing.training.files import Cache, Files, RemoteFiles, open_files
+from autosing.training.manifest import Manifest, Shard, joined
+from autosing.training.order import Part
+from autosing.training.sample import Sample, parsed
 
-MANIFEST = "manifest.json"
-FORMAT = 1
+INDEX_DTYPES = {"key": "S40", "offset": "int64", "bytes": "int64", "seconds": "float32", "crc32": "uint32"}
+# Indexes of a remote set that are fetched at a time.
+FETCHES = 16
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Column:
-    """One column of the samples: a series with a rate in frames per second, or one value per sample."""
+class SetFiles:
+    """One built set: its files, its manifest, and how often its samples are taken per epoch."""
 
-    name: str
-    dtype: str
-    rate: Fraction | None
-    dim: int | None
-    definition: str
+    files: Files
+    manifest: Manifest
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
-class Shard:
-    """One tar of a split, its index beside it, and what both must hold."""
-
-    path: Path
-    index: Path
-    samples: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a built set says of itself; `singers` is the one global table of the set."""
-
-    folder: Path
-    columns: Mapping[str, Column]
-    artefacts: Mapping[str, Any]
-    contracts: Mapping[str, Any]
-    singers: tuple[str, ...]
-    splits: Mapping[str, tuple[Shard, ...]]
-    digest: str
-
-    @classmethod
-    def read(cls, folder: Path) -> "Manifest":
-        """Returns the manifest of a built set.
-
-        Raises:
-            DataError: there is none.
-            SchemaMismatch: it is of another format or incomplete.
-        """
-        file = folder / MANIFEST
-        try:
-            content = json.loads(file.read_text())
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise DataError(f"{folder} has no {MANIFEST}; give a folder that `autosing build` wrote") from error
-        except ValueError as error:
-            raise SchemaMismatch(f"{file} is not JSON ({error}); build the set again") from error
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            found = content.get("format") if isinstance(content, dict) else None
-            raise SchemaMismatch(f"{file} is of format {found!r}, not {FORMAT}; build the set again with this version")
-        try:
-            return cls._parsed(folder, content)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SchemaMismatch(f"{file} is incomplete ({error!r}); build the set again") from error
-
-    @classmethod
-    def _parsed(cls, folder: Path, content: Mapping[str, Any]) -> "Manifest":
-        columns = {
-            name: Column(name, c["dtype"], Fraction(c["rate"]) if c["rate"] else None, c["dim"], c["definition"])
-            for name, c in content["columns"].items()
-        }
-        splits = {
-            split: tuple(Shard(folder / s["path"], folder / s["index"], s["samples"], s["bytes"]) for s in c["shards"])
-            for split, c in content["splits"].items()
-        }
-        singers = tuple(content["singers"])
-        return cls(folder, columns, content["artefacts"], content["contracts"], singers, splits, content["digest"])
-
-    def has(self, split: str) -> bool:
-        """Says whether a split exists and holds a sample."""
-        return any(shard.samples for shard in self.splits.get(split, ()))
-
-    def require(self, columns: Sequence[str]) -> None:
-        """Raises MissingColumn unless every one of `columns` is in the set."""
-        missing = [name for name in columns if name not in self.columns]
-        if missing:
-            raise MissingColumn(
-                f"{self.folder} has no column {', '.join(missing)}; it has {', '.join(sorted(self.columns))}: "
-                "name the column in the samples' spec and build again, or choose settings that do without it"
-            )
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Every asked-for column restricted to one cut.
+class Data:
+    """What a run is trained on: one built set or several, and what they have in common.
 
     Attributes:
-        key: unique in the set.
-        series: arrays (F,) or (F, dim) by column name.
-        info: the sample's JSON: id, seconds, singer, text, values, residual_s.
-        entropy: seed and epoch of the run that reads it.
+        sets: the built sets.
+        manifest: of the set, or what the manifests of several agree on.
     """
 
-    key: str
-    series: Mapping[str, Array]
-    info: Mapping[str, Any]
-    entropy: tuple[int, int] = (0, 0)
-
-    def rng(self) -> np.random.Generator:
-        """Returns the sample's own randomness: it depends on seed, epoch and key, never on who reads it or when."""
-        text = "/".join((*map(str, self.entropy), self.key))
-        return np.random.default_rng(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest()))
-
-
-@dataclass(frozen=True)
-class ShardSet:
-    """The samples of one split, as arrays over samples (N,) in the order of the shards."""
-
+    sets: tuple[SetFiles, ...]
     manifest: Manifest
-    split: str
-    shards: tuple[Shard, ...]
-    keys: npt.NDArray[np.bytes_]
-    shard: npt.NDArray[np.int64]
-    offset: npt.NDArray[np.int64]
-    bytes: npt.NDArray[np.int64]
-    seconds: npt.NDArray[np.float32]
-    crc32: npt.NDArray[np.uint32]
 
     @classmethod
-    def open(cls, folder: Path, split: str) -> "ShardSet":
-        """Returns the samples of a split, after a look at the size of every tar.
+    def open(cls, urls: str | Path | Sequence[str | Path], weights: Sequence[float] = ()) -> "Data":
+        """Returns the sets at some folders or URLs; their manifests are read, no tar is.
+
+        Args:
+            urls: of the built sets.
+            weights: how often the samples of each are taken per epoch; 1 each where there are none.
+
+        Raises:
+            DataError: there is no manifest, or it is damaged.
+            UsageError: not as many weights as sets.
+        """
+        named = [urls] if isinstance(urls, str | Path) else list(urls)
+        weights = list(weights) or [1.0] * len(named)
+        files = [open_files(url) for url in named]
+        manifests = [Manifest.of_files(each) for each in files]
+        manifest = joined(manifests, weights)
+        return cls(tuple(map(SetFiles, files, manifests, weights)), manifest)
+
+    def cached(self, cache_gb: float) -> "Data":
+        """Returns the same sets with a limit to what remote ones take of the local disk."""
+        return replace(self, sets=tuple(replace(each, files=_cached(each, cache_gb)) for each in self.sets))
+
+    def split(self, name: str) -> "ShardSet":
+        """Returns the samples of a split over all sets, after a look at the size of every tar.
 
         Raises:
             DataError: no such split, an empty one, a tar or index that is gone or changed.
         """
-        manifest = Manifest.read(folder)
-        if not manifest.has(split):
-            held = ", ".join(
-                f"{name} ({sum(s.samples for s in shards)} samples)" for name, shards in manifest.splits.items()
-            )
+        if not self.manifest.has(name):
+            splits = self.manifest.splits.items()
+            held = ", ".join(f"{split} ({sum(s.samples for s in shards)} samples)" for split, shards in splits)
             raise DataError(
-                f"{folder} has no sample in the split {split!r}; it has {held or 'no split'}: "
-                f"build again with more songs or with `--{split}-songs N`"
+                f"{self.manifest.url} has no sample in the split {name!r}; it has {held or 'no split'}: "
+                f"build again with more songs or with `--{name}-songs N`"
             )
-        shards = manifest.splits[split]
-        indexes = [_read_index(shard) for shard in shards]
-        joined = {name: np.concatenate([index[name] for index in indexes]) for name in INDEX_DTYPES}
-        owner = np.repeat(np.arange(len(shards)), [shard.samples for shard in shards])
-        return cls(
-            manifest,
-            split,
-            shards,
-            joined["key"],
-            owner,
-            joined["offset"],
-            joined["bytes"],
-            joined["seconds"],
-            joined["crc32"],
-        )
+        return _joined_split(self.manifest, name, [s for s in self.sets if s.manifest.has(name)])
+
+
+@dataclass(frozen=True)
+class ShardSet:
+    """The samples of one split, as arrays over samples (N,) in the order of the tars."""
+
+    manifest: Manifest
+    split: str
+    shards: tuple[tuple[Files, Shard], ...]
+    mixture: tuple[Part, ...]
+    keys: npt.NDArray[np.bytes_]
+    shard: npt.NDArray[np.int64]
+    offset: npt.NDArray[np.int64]
+    length: npt.NDArray[np.int64]
+    seconds: npt.NDArray[np.float32]
+    crc32: npt.NDArray[np.uint32]
+
+    @classmethod
+    def open(cls, url: str | Path, split: str) -> "ShardSet":
+        """Returns the samples of a split of one set; see `Data.split`."""
+        return Data.open(url).split(split)
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def read(self, index: int, columns: Sequence[str], entropy: tuple[int, int] = (0, 0)) -> Sample:
+    def songs(self) -> npt.NDArray[np.bytes_]:
+        """Returns the songs of the samples, sorted: what stands before the last `_` of a key."""
+        cut = np.char.rfind(self.keys, b"_")
+        cut = np.where(cut < 0, np.char.str_len(self.keys), cut)
+        widest = int(cut.max())
+        letters = self.keys.view("S1").reshape(len(self.keys), -1)[:, :widest].copy()
+        letters[np.arange(widest) >= cut[:, None]] = b""
+        return np.unique(letters.view(f"S{widest}").ravel())
+
+    def read(self, index: int, columns: Sequence[str], entropy: tuple[int, int, int] = (0, 0, 0)) -> Sample:
         """Returns one sample with the series `columns`.
 
         Raises:
             DataError: the tar is cut short or its bytes have changed; names shard and key.
             SchemaMismatch: the sample lacks a column that the manifest promises.
         """
-        key, shard = self.keys[index].decode(), self.shards[self.shard[index]]
-        raw = _read_range(shard.path, int(self.offset[index]), int(self.bytes[index]))
-        if len(raw) != self.bytes[index] or zlib.crc32(raw) != self.crc32[index]:
-            what = "is cut short" if len(raw) != self.bytes[index] else "has changed bytes (its checksum differs)"
-            raise DataError(f"{shard.path} {what} at sample {key}; copy the set again or build it again")
-        members = _members(raw)
+        key = self.keys[index].decode()
+        raw, where = self._checked(index, key)
         try:
-            info = json.loads(members[f"{key}.json"])
-            with np.load(io.BytesIO(members[f"{key}.npz"]), allow_pickle=False) as arrays:
-                series = {name: arrays[name] for name in columns}
+            sample = parsed(raw, key, columns)
         except KeyError as error:
-            raise SchemaMismatch(f"{shard.path}: sample {key} has no {error}; build the set again") from error
-        return Sample(key, series, info, entropy)
+            raise SchemaMismatch(f"{where}: sample {key} has no {error}; build the set again") from error
+        except (ValueError, RowError) as error:
+            raise SchemaMismatch(f"{where}: sample {key} cannot be read ({error}); build the set again") from error
+        return replace(sample, entropy=entropy)
+
+    def _checked(self, index: int, key: str) -> tuple[bytes, str]:
+        """Returns the bytes of a sample and the tar they are from; a damaged local copy of a remote tar heals."""
+        files, shard = self.shards[self.shard[index]]
+        where = f"{files.url.rstrip('/')}/{shard.path}"
+        while True:
+            try:
+                raw = files.read_range(shard.path, int(self.offset[index]), int(self.length[index]), shard.bytes)
+            except FileNotFoundError as error:
+                raise DataError(f"{where} is gone; copy the set again or build it again") from error
+            if len(raw) == self.length[index] and zlib.crc32(raw) == self.crc32[index]:
+                return raw, where
+            if not files.forget(shard.path):
+                what = "is cut short" if len(raw) != self.length[index] else "has changed bytes (its checksum differs)"
+                raise DataError(f"{where} {what} at sample {key}; copy the set again or build it again")
 
 
-INDEX_DTYPES = {"key": "S40", "offset": "int64", "bytes": "int64", "seconds": "float32", "crc32": "uint32"}
+def refuse_leaks(train: ShardSet, held_out: ShardSet) -> None:
+    """Raises DataError where a song is on both sides, as with sets that were split with different salts."""
+    both = np.intersect1d(train.songs(), held_out.songs(), assume_unique=True)
+    if len(both):
+        raise DataError(
+            f"{len(both)} songs are in {train.split!r} and in {held_out.split!r} of {train.manifest.url}, such as "
+            f"{both[0].decode()}: a metric of {held_out.split!r} would be too good. Build the sets in one go, or with "
+            "the same salt and shares"
+        )
 
 
-def _read_index(shard: Shard) -> dict[str, Array]:
-    for file in (shard.path, shard.index):
-        if not file.is_file():
-            raise DataError(f"{file} is gone, but the manifest names it; copy the set again or build it again")
-    size = shard.path.stat().st_size
-    if size != shard.bytes:
-        raise DataError(f"{shard.path} has {size} bytes, the manifest says {shard.bytes}; copy or build the set again")
+def _cached(each: SetFiles, cache_gb: float) -> Files:
+    if not isinstance(each.files, RemoteFiles):
+        return each.files
+    cache = Cache(each.files.cache.folder, int(cache_gb * 1e9))
+    return replace(each.files, cache=cache, version=each.manifest.digest)
+
+
+def _joined_split(manifest: Manifest, split: str, sets: Sequence[SetFiles]) -> ShardSet:
+    shards = [(each.files, shard) for each in sets for shard in each.manifest.splits[split]]
+    with ThreadPoolExecutor(FETCHES) as pool:
+        indexes = list(pool.map(_read_index, *zip(*shards, strict=True)))
+    arrays = {name: np.concatenate([index[name] for index in indexes]) for name in INDEX_DTYPES}
+    owner = np.repeat(np.arange(len(shards)), [shard.samples for _, shard in shards])
+    ends = np.cumsum([sum(shard.samples for shard in each.manifest.splits[split]) for each in sets]).tolist()
+    parts = zip([0, *ends], ends, [each.weight for each in sets], strict=False)
+    return ShardSet(
+        manifest,
+        split,
+        tuple(shards),
+        tuple(Part(*part) for part in parts),
+        keys=arrays["key"],
+        shard=owner,
+        offset=arrays["offset"],
+        length=arrays["bytes"],
+        seconds=arrays["seconds"],
+        crc32=arrays["crc32"],
+    )
+
+
+def _read_index(files: Files, shard: Shard) -> dict[str, Array]:
+    base = files.url.rstrip("/")
+    for name in (shard.path, shard.index):
+        size = files.size(name)
+        if size is None:
+            raise DataError(f"{base}/{name} is gone, but the manifest names it; copy the set again or build it again")
+        if name == shard.path and size != shard.bytes:
+            raise DataError(
+                f"{base}/{name} has {size} bytes, the manifest says {shard.bytes}; copy or build the set again"
+            )
+    where = f"{base}/{shard.index}"
     try:
-        with np.load(shard.index, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(files.read(shard.index)), allow_pickle=False) as arrays:
             index = {name: arrays[name].astype(dtype) for name, dtype in INDEX_DTYPES.items()}
     except (KeyError, ValueError, OSError, EOFError, zlib.error) as error:
-        raise SchemaMismatch(f"{shard.index} is no index of a tar ({error}); build the set again") from error
+        raise SchemaMismatch(f"{where} is no index of a tar ({error}); build the set again") from error
     if any(len(array) != shard.samples for array in index.values()):
         raise SchemaMismatch(
-            f"{shard.index} has {len(index['key'])} samples, the manifest says {shard.samples}; build the set again"
+            f"{where} has {len(index['key'])} samples, the manifest says {shard.samples}; build the set again"
         )
     return index
-
-
-def _read_range(path: Path, offset: int, length: int) -> bytes:
-    with open(path, "rb") as file:
-        file.seek(offset)
-        return file.read(length)
-
-
-def _members(raw: bytes) -> dict[str, bytes]:
-    with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
-        return {member.name: stream.read() for member in tar if (stream := tar.extractfile(member))}

@@ -1,14 +1,12 @@
 """The state of a run on disk: safetensors and JSON, one folder per step, complete or not at all."""
 
 import json
-import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +14,7 @@ from autosing.models.directory import read_safetensors
 from autosing.models.folder import whole_folder
 from autosing.signal.errors import CheckpointError
 from autosing.training.ema import Ema
+from autosing.training.optimisers import Turn
 from autosing.training.order import START, Position
 
 TENSORS = "state.safetensors"
@@ -30,30 +29,50 @@ class Progress:
         step: optimiser steps done.
         position: in the data, of what was consumed.
         best: the best validation metric so far.
+        stale: validations since then.
         window: losses and gradient norms of the steps since the last line of the log.
     """
 
     step: int = 0
     position: Position = START
     best: float | None = None
+    stale: int = 0
     window: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What training changes: everything that a state must hold besides the progress and the random generators."""
+    """What training changes: everything that a state must hold besides the progress.
+
+    Random generators are none of it: each microbatch seeds them from the run's seed and its place in the run.
+    """
 
     model: nn.Module
-    optimiser: torch.optim.Optimizer
+    turns: Sequence[Turn]
     ema: Ema | None
 
+    @property
+    def optimisers(self) -> list[torch.optim.Optimizer]:
+        """All optimisers; no two move one parameter."""
+        return [optimiser for turn in self.turns for optimiser in turn.optimisers]
 
-def save_state(checkpoints: Path, trained: Trained, progress: Progress, keep_last: int) -> Path:
-    """Writes the state of a step and removes all but the last states; returns its folder."""
+
+def save_state(
+    checkpoints: Path, trained: Trained, progress: Progress, keep_last: int, origin: Mapping[str, Any]
+) -> Path:
+    """Writes the state of a step and removes all but the last states; returns its folder.
+
+    Args:
+        checkpoints: the folder of the states.
+        trained: what is stored.
+        progress: how far the run is.
+        keep_last: how many states are kept.
+        origin: what the run is of: recipe, data digest, versions; stored beside, for people.
+    """
     from safetensors.torch import save_file
 
-    tensors = {**_model_tensors(trained), **_optimiser_tensors(trained), **_torch_generators()}
-    facts = {"progress": asdict(progress), "python": random.getstate(), "numpy": _numpy_generator()}
+    tensors = {**_model_tensors(trained), **_optimiser_tensors(trained)}
+    facts = {"progress": asdict(progress), "origin": dict(origin)}
     folder = checkpoints / f"step-{progress.step:08d}"
     with whole_folder(folder) as draft:
         # A copy each: on CUDA an LSTM's weights share one storage, which the format does not allow.
@@ -70,7 +89,7 @@ def saved_states(checkpoints: Path) -> list[Path]:
 
 
 def load_state(folder: Path, trained: Trained) -> Progress:
-    """Brings model, optimiser, average and random generators to a stored state; returns the progress.
+    """Brings model, optimisers and average to a stored state; returns the progress.
 
     Raises:
         CheckpointError: the state is damaged or of another model.
@@ -80,8 +99,8 @@ def load_state(folder: Path, trained: Trained) -> Progress:
     try:
         facts = json.loads((folder / FACTS).read_text())
         _restore_model(trained, tensors)
-        _restore_optimiser(trained, tensors)
-        _restore_generators(facts, tensors)
+        for optimiser in trained.optimisers:
+            _restore_optimiser(optimiser, trained.model, tensors)
         progress = Progress(**facts["progress"])
     except (KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
         raise CheckpointError(f"{folder} is no state of this run ({error}); {way_out}") from error
@@ -100,21 +119,10 @@ def _optimiser_tensors(trained: Trained) -> dict[str, Tensor]:
     names: dict[Tensor, str] = {parameter: name for name, parameter in trained.model.named_parameters()}
     return {
         f"optimiser/{names[parameter]}/{field}": tensor
-        for parameter, state in trained.optimiser.state.items()
+        for optimiser in trained.optimisers
+        for parameter, state in optimiser.state.items()
         for field, tensor in state.items()
     }
-
-
-def _torch_generators() -> dict[str, Tensor]:
-    tensors = {"generator/cpu": torch.get_rng_state()}
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        tensors["generator/cuda"] = torch.cuda.get_rng_state()
-    return tensors
-
-
-def _numpy_generator() -> list[Any]:
-    name, words, *rest = np.random.get_state(legacy=True)
-    return [name, np.asarray(words).tolist(), *rest]
 
 
 def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
@@ -128,19 +136,9 @@ def _restore_model(trained: Trained, tensors: Mapping[str, Tensor]) -> None:
             shadow.copy_(tensors[f"ema/{name}"])
 
 
-def _restore_optimiser(trained: Trained, tensors: Mapping[str, Tensor]) -> None:
-    names: dict[Tensor, str] = {parameter: name for name, parameter in trained.model.named_parameters()}
-    ordered = [names[p] for group in trained.optimiser.param_groups for p in group["params"]]
+def _restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+    ordered = [names[p] for group in optimiser.param_groups for p in group["params"]]
     state = {i: _part(tensors, f"optimiser/{name}/") for i, name in enumerate(ordered)}
-    groups = trained.optimiser.state_dict()["param_groups"]
-    trained.optimiser.load_state_dict({"state": {i: s for i, s in state.items() if s}, "param_groups": groups})
-
-
-def _restore_generators(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    version, words, gauss = facts["python"]
-    random.setstate((version, tuple(words), gauss))
-    name, numbers, *rest = facts["numpy"]
-    np.random.set_state((name, np.asarray(numbers, np.uint32), *rest))
-    torch.set_rng_state(tensors["generator/cpu"])
-    if torch.cuda.is_available() and "generator/cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["generator/cuda"])
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": {i: s for i, s in state.items() if s}, "param_groups": groups})

@@ -2,21 +2,24 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from autosing.signal.errors import UsageError
+from autosing.training.files import DEFAULT_CACHE_GB
 from autosing.training.loader import Batch
+from autosing.training.look import Look
+from autosing.training.manifest import Manifest
+from autosing.training.ranks import Device
+from autosing.training.sample import Sample
 from autosing.training.schedule import Schedule
-from autosing.training.shards import Manifest, Sample, ShardSet
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch import Tensor, nn
 
 Model = TypeVar("Model", bound="nn.Module")
 Tensors = Mapping[str, "Tensor"]
-Device = Literal["auto", "cpu", "cuda"]
+OptimiserName = Literal["adamw", "muon"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,19 +29,25 @@ class RunConfig(ABC):
     Attributes:
         steps: optimiser steps of the whole run.
         seconds_per_batch: seconds of audio in a microbatch, padding included.
-        microbatches: microbatches whose gradients are added up for a step.
+        microbatches: microbatches whose gradients are added up for a step, over all processes together.
+        crop_s: longer samples are read as a random stretch of this length; 0 reads them whole.
+        optimiser: `adamw`, or `muon` for the matrices of linear layers and AdamW for the rest.
         lr: highest learning rate.
         schedule: of the learning rate after the warm-up.
         warmup_steps: steps in which the learning rate rises from 0.
         weight_decay: of matrices; vectors (biases, norms) have none.
         clip_norm: gradients longer than this are shortened to it.
         ema_decay: of the averaged weights that are validated and kept; 0 keeps the weights themselves.
-        seed: of weights, order and dropout.
-        workers: processes that read; 0 is one thread.
+        seed: of weights, order, crops and dropout.
+        compile: compile the losses for shapes of batches that recur.
+        readers: processes that read, for each process that trains; 0 is one thread.
+        cache_gb: how much of the local disk remote sets may take.
         device: `auto` is CUDA where there is one.
+        peak_tflops: of one device, for the log's MFU; 0 takes the data sheet's for bf16, where the device is known.
         log_every: steps between lines of the log.
         validate_every: steps between validations.
         validate_samples: samples of the split `valid` that are looked at.
+        patience: validations without a better metric after which the run ends; 0 goes on to the last step.
         save_every: steps between training states.
         keep_last: training states that are kept.
     """
@@ -46,6 +55,8 @@ class RunConfig(ABC):
     steps: int = 20_000
     seconds_per_batch: float = 80.0
     microbatches: int = 1
+    crop_s: float = 0.0
+    optimiser: OptimiserName = "adamw"
     lr: float = 1e-3
     schedule: Schedule = "cosine"
     warmup_steps: int = 200
@@ -53,11 +64,15 @@ class RunConfig(ABC):
     clip_norm: float = 1.0
     ema_decay: float = 0.0
     seed: int = 0
-    workers: int = 0
+    compile: bool = False
+    readers: int = 0
+    cache_gb: float = DEFAULT_CACHE_GB
     device: Device = "auto"
+    peak_tflops: float = 0.0
     log_every: int = 50
     validate_every: int = 500
     validate_samples: int = 64
+    patience: int = 0
     save_every: int = 500
     keep_last: int = 2
 
@@ -65,7 +80,7 @@ class RunConfig(ABC):
         for name in ("steps", "seconds_per_batch", "microbatches", "lr", "clip_norm", *COUNTED):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("warmup_steps", "weight_decay", "ema_decay", "seed", "workers"):
+        for name in NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must not be below 0")
         if self.ema_decay >= 1:
@@ -74,7 +89,7 @@ class RunConfig(ABC):
     @property
     @abstractmethod
     def columns(self) -> tuple[str, ...]:
-        """The series that are read of every sample."""
+        """The series that are read of every sample; `audio` is the FLAC member."""
 
     @abstractmethod
     def task(self, manifest: Manifest) -> "Task[Any]":
@@ -82,8 +97,38 @@ class RunConfig(ABC):
 
 
 COUNTED = ("log_every", "validate_every", "validate_samples", "save_every", "keep_last")
-# What may be changed when a run is resumed: it moves no sample and, but for `steps`, no weight.
-CHANGEABLE = ("steps", "workers", "device", *COUNTED)
+NOT_NEGATIVE = (
+    *("crop_s", "warmup_steps", "weight_decay", "ema_decay", "seed", "readers", "cache_gb", "peak_tflops", "patience"),
+)
+# What may be changed when a run is resumed: it moves no sample and, but for `steps` and rounding, no weight.
+CHANGEABLE = ("steps", "readers", "cache_gb", "device", "compile", "peak_tflops", "patience", *COUNTED)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One optimiser's turn in a step: the parameters that it moves, and how much each loss counts for them.
+
+    Attributes:
+        name: given to `Task.losses`.
+        modules: names of the model's modules whose parameters move; "" is the whole model.
+        lr_scale: what the run's learning rate is multiplied with.
+        betas: of AdamW.
+        weights: of losses by name, 1 where not named; the log has the losses without them.
+        start: the first step that has this turn.
+        every: steps from one turn to the next.
+    """
+
+    name: str = "model"
+    modules: tuple[str, ...] = ("",)
+    lr_scale: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.99)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    start: int = 0
+    every: int = 1
+
+    def is_due(self, step: int) -> bool:
+        """Says whether the step that is about to be taken, from 0, has this turn."""
+        return step >= self.start and (step - self.start) % self.every == 0
 
 
 class Task(ABC, Generic[Model]):
@@ -92,19 +137,42 @@ class Task(ABC, Generic[Model]):
     A task holds no model and no tensors, so it travels to reading processes.
 
     Attributes:
-        metric: the validation metric that chooses the best weights; lower is better.
+        metric: the validation metric that chooses the best weights.
+        higher_is_better: whether a higher metric is a better one.
+        overfit_bound: what the metric must get to, or beyond, when four samples are learned by heart.
+        readouts: names of the last layers, which Muon leaves to AdamW.
+        leaves_unused: whether a step may leave a parameter without gradient, which several processes must expect.
+        statistics_samples: how many samples `initialise` is given.
         config: the run's settings.
     """
 
     metric: ClassVar[str]
+    higher_is_better: ClassVar[bool] = False
+    overfit_bound: ClassVar[float]
+    readouts: ClassVar[tuple[str, ...]] = ()
+    leaves_unused: ClassVar[bool] = False
+    statistics_samples: ClassVar[int] = 256
     config: RunConfig
 
     @abstractmethod
     def build(self) -> Model:
         """Returns the model with random weights."""
 
-    def initialise(self, model: Model, shards: ShardSet) -> None:
-        """Sets what the model takes from the training data before the first step, such as statistics."""
+    def initialise(self, model: Model, samples: Iterable[Sample]) -> None:
+        """Sets what the model takes from the training data before the first step, such as statistics.
+
+        Args:
+            model: with random weights, on the CPU.
+            samples: from all over the training data, read as they are asked for.
+        """
+
+    def phases(self) -> Sequence[Phase]:
+        """Returns the turns of a step in their order; one that moves everything, unless a task says more."""
+        return (Phase(),)
+
+    def kept(self, model: Model) -> "nn.Module":
+        """Returns what is averaged and goes to the model directory: the model, or the part that people use."""
+        return model
 
     @abstractmethod
     def contract(self) -> Mapping[str, Any]:
@@ -120,11 +188,12 @@ class Task(ABC, Generic[Model]):
         """
 
     @abstractmethod
-    def losses(self, model: Model, batch: Tensors) -> Mapping[str, "Tensor"]:
-        """Returns each loss summed over the elements that `collate` counted.
+    def losses(self, model: Model, batch: "dict[str, Tensor]", phase: str) -> Mapping[str, "Tensor"]:
+        """Returns each loss of a phase summed over the elements that `collate` counted.
 
-        Sums and counts are apart, and counts known before the forward pass, so that several microbatches (and several
-        ranks) are divided by what they count together.
+        Sums and counts are apart, and counts known before the forward pass, so that several microbatches and several
+        processes are divided by what they count together. What a phase adds to `batch` (B, ...), without its graph,
+        the later phases of the step find there. Randomness of torch, NumPy and Python is seeded before each call.
         """
 
     @abstractmethod
@@ -132,5 +201,12 @@ class Task(ABC, Generic[Model]):
         """Returns the metrics over some samples; the model is in evaluation mode."""
 
     @abstractmethod
-    def figures(self, model: Model, batch: Tensors) -> Mapping[str, "Figure"]:
-        """Returns pictures of a batch by name."""
+    def look(self, model: Model, batch: Tensors) -> Look:
+        """Returns pictures and sounds of a batch."""
+
+    def flops_per_token(self, model: Model) -> float:
+        """Returns the operations of a training step per token, for MFU; 0 where tokens are not what is computed on.
+
+        For a decoder of N parameters (embeddings aside), L layers, width D and T tokens: 6 N + 12 L D T (PaLM, app. B).
+        """
+        return 0.0

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from autosing.page.media import contrast, data_uri
+from autosing.page.numerals import duration, number
 from autosing.pipeline.columnfile import INHERITED
 from autosing.pipeline.report.figures import song_figure
 from autosing.pipeline.report.lanes import Span, Track, inside, stack, time_scale
-from autosing.pipeline.report.media import contrast, data_uri, mp3
-from autosing.pipeline.report.numerals import duration, number
 from autosing.pipeline.report.songs import SongView
+from autosing.pipeline.report.sound import mp3
 from autosing.pipeline.report.spectrogram import mel_lane
 from autosing.pipeline.report.summary import Example
 from autosing.signal.errors import RowError

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from autosing.page.charts import bars, histogram
+from autosing.page.numerals import number, songs, whole
 from autosing.pipeline.dataset import INDEX
-from autosing.pipeline.report.charts import bars, histogram
-from autosing.pipeline.report.numerals import number, songs, whole
 from autosing.pipeline.report.songs import Voice
 from autosing.pipeline.report.tables import Stored
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
+from autosing.page.media import colour
+from autosing.page.svg import Scale, curve, equal_runs, fitted, grid_line, label, tag
 from autosing.pipeline.report.lanes import LEFT, Lane, Span, Track, clipped, inside, stack, time_scale, when
-from autosing.pipeline.report.media import colour
 from autosing.pipeline.report.pitch import pitch_lane
 from autosing.pipeline.report.songs import SongView
 from autosing.pipeline.report.spectrogram import mel_lane
-from autosing.pipeline.report.svg import Scale, curve, equal_runs, fitted, grid_line, label, tag
 from autosing.signal.mel import MelSpec
 
 ENERGY, WORD, STRIP = 60.0, 18.0, 16.0

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from autosing.pipeline.report.svg import Scale, drawing, label, tag, ticks
+from autosing.page.svg import Scale, drawing, label, tag, ticks
 
 Span = Mapping[str, Any]
 """A labelled interval: text, start_s, end_s."""

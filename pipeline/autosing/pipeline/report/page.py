@@ -1,7 +1,5 @@
-"""The report as one HTML page that loads nothing: pictures and sound are inside it."""
+"""What the report of a data set holds, and its page."""
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
@@ -10,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from autosing.page import numerals
+from autosing.page.charts import bars, loss_chart
+from autosing.page.render import render_page
 from autosing.pipeline.dataset import INDEX, PROBE, Dataset, split_address
 from autosing.pipeline.graph import Graph
-from autosing.pipeline.report import numerals
 from autosing.pipeline.report.cards import SongCard, example_card, song_card
-from autosing.pipeline.report.charts import bars, coverage, loss_chart
+from autosing.pipeline.report.coverage import coverage
 from autosing.pipeline.report.distributions import constants, name_charts, value_charts, voice_charts
 from autosing.pipeline.report.songs import choose, views, voices
 from autosing.pipeline.report.summary import RunSummary
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 FOLDER = Path(__file__).parent
-TEMPLATE, STYLE, SCRIPT = "page.html.jinja", "page.css", "page.js"
 DURATION, SINGER = f"{PROBE}.duration_s", f"{INDEX}.singer"
 MOST_REASONS, MOST_IDS = 20, 10
 
@@ -68,31 +67,7 @@ def write_report(
         "run": None if run is None else _run(run),
     }
     with Store(str(path.parent)).writing(path.name) as draft:
-        draft.write_text(_render(content), encoding="utf-8")
-
-
-def _render(content: Mapping[str, Any]) -> str:
-    """Returns the page. Only the style and the script of this folder take effect: the policy names their digests."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters = {name: getattr(numerals, name) for name in ("whole", "number", "size", "duration")}
-    environment.filters.update(filters, coverage=coverage)
-    style, script = ((FOLDER / name).read_text(encoding="utf-8") for name in (STYLE, SCRIPT))
-    policy = (
-        f"default-src 'none'; img-src data:; media-src data:; style-src {_digest(style)}; script-src {_digest(script)}"
-    )
-    return environment.get_template(TEMPLATE).render(content, style=style, script=script, policy=policy)
-
-
-def _digest(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        draft.write_text(render_page(FOLDER, content, coverage=coverage), encoding="utf-8")
 
 
 def _head(dataset: Dataset, values: "pl.DataFrame", columns: Sequence[Stored]) -> list[tuple[str, str]]:

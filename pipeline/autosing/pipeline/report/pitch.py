@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
+from autosing.page.numerals import note_name
+from autosing.page.svg import Scale, Y, curve, grid_line, label, runs, tag
 from autosing.pipeline.report.lanes import LEFT, Lane, Span, Track, clipped, when
-from autosing.pipeline.report.numerals import note_name
-from autosing.pipeline.report.svg import Scale, Y, curve, grid_line, label, runs, tag
 
 HEIGHT = 130.0
 MARGIN_SEMITONES = 1.5

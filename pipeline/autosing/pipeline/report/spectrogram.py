@@ -1,54 +1,18 @@
-"""A log-mel spectrogram as a picture, and where a frequency lies on it."""
+"""A log-mel spectrogram as a lane of a figure."""
 
-import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from autosing.page.media import contrast, data_uri, mel_png
+from autosing.page.mel_axis import HEIGHT, MelAxis
+from autosing.page.numerals import number
+from autosing.page.svg import Scale, curve, grid_line, label, tag
 from autosing.pipeline.report.lanes import LEFT, Lane, Track
-from autosing.pipeline.report.media import contrast, data_uri, mel_png
-from autosing.pipeline.report.numerals import number
 from autosing.pipeline.report.pitch import Points, voiced_curves
-from autosing.pipeline.report.svg import Scale, curve, grid_line, label, tag
-from autosing.signal.mel import MelSpec, slaney_filters
-
-HEIGHT = 200.0
-FINE_FFT = 1 << 15
-ROUND_HZ = (16000, 8000, 4000, 2000, 1000, 500, 200, 100)
-LABEL_PX = 14.0
-
-
-@dataclass(frozen=True)
-class MelAxis:
-    """Maps hertz to pixels from the top of a picture whose rows are the bands of `spec`, the lowest at the bottom."""
-
-    spec: MelSpec
-    height: float = HEIGHT
-
-    def __call__(self, hz: float) -> float:
-        """Returns the height of a frequency; beyond the centres of the outermost bands that of the nearest one."""
-        centres_hz = band_centres_hz(self.spec)
-        band = float(np.interp(hz, centres_hz, np.arange(len(centres_hz))))
-        return self.height * (1 - (band + 0.5) / len(centres_hz))
-
-    def ticks_hz(self) -> list[int]:
-        """Returns round frequencies of the axis, the highest first, none too close to the one before."""
-        kept: list[int] = []
-        for hz in ROUND_HZ:
-            near = kept and self(hz) - self(kept[-1]) < LABEL_PX
-            if self.spec.fmin_hz < hz < self.spec.fmax_hz and not near:
-                kept.append(hz)
-        return kept
-
-
-@functools.cache
-def band_centres_hz(spec: MelSpec) -> npt.NDArray[np.float64]:
-    """Returns the frequency at which each band (M,) is most sensitive, from its filter on a fine grid."""
-    fine = replace(spec, n_fft=FINE_FFT)
-    return np.asarray(slaney_filters(fine).argmax(axis=1) * (spec.sample_rate / FINE_FFT))
+from autosing.signal.mel import MelSpec
 
 
 def mel_lane(

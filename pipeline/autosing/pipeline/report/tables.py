@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from autosing.page.numerals import duration, rate_of
 from autosing.pipeline.artefact import read_fit
 from autosing.pipeline.columnfile import open_parquet
 from autosing.pipeline.dataset import INDEX, INDEX_TEXT_COLUMNS, PROBE, Dataset, Partition
 from autosing.pipeline.graph import Graph
-from autosing.pipeline.report.numerals import duration, rate_of
 from autosing.pipeline.schema import Column
 from autosing.pipeline.stage import FittedStage
 from autosing.pipeline.status import errors_of, overview, plans

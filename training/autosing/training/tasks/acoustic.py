@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,17 +13,20 @@ from autosing.models.acoustic import UNKNOWN_SINGER, AcousticModel, DecoderName,
 from autosing.models.acoustic_input import frame_inputs, pad_stack
 from autosing.signal.errors import DataError, MissingColumn, SchemaMismatch, UsageError
 from autosing.signal.framing import nearest_frames
+from autosing.signal.griffin_lim import griffin_lim
+from autosing.signal.mel import MelSpec
+from autosing.signal.typed import of_mapping
 from autosing.training.loader import Batch
+from autosing.training.look import Look, Sound
+from autosing.training.manifest import Manifest
 from autosing.training.metrics import mel_l1, unpadded
-from autosing.training.shards import Manifest, Sample, ShardSet
+from autosing.training.pictures import mel_figure
+from autosing.training.sample import Sample
 from autosing.training.task import RunConfig, Task, Tensors
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 LOSS = "mel_l1"
-# Samples that the mean and spread of the mel's bins are taken from.
-STATISTICS_SAMPLES = 256
+# Seconds of the sample that is drawn and made audible at each validation.
+LOOK_S = 8.0
 # Below this spread a bin counts as constant, and its errors are not blown up.
 LEAST_SPREAD = 1e-2
 
@@ -75,12 +78,13 @@ class AcousticTask(Task[AcousticModel]):
     """
 
     metric: ClassVar[str] = LOSS
+    overfit_bound: ClassVar[float] = 0.1
 
     def __init__(self, config: AcousticConfig, manifest: Manifest) -> None:
         manifest.require(config.columns)
         if config.use_singer and not manifest.singers:
             raise MissingColumn(
-                f"{manifest.folder} names no singer; build it from songs with an `artist` or `singer`, "
+                f"{manifest.url} names no singer; build it from songs with an `artist` or `singer`, "
                 "or set use_singer=false"
             )
         self.config: AcousticConfig = config
@@ -88,7 +92,7 @@ class AcousticTask(Task[AcousticModel]):
         self.singer_rows = {name: UNKNOWN_SINGER + 1 + i for i, name in enumerate(self.singers)}
         self.columns = {name: manifest.columns[name] for name in config.columns}
         self.rates = {name: column.rate for name, column in self.columns.items() if column.rate is not None}
-        self.mel_contract = manifest.contracts.get("mel")
+        self.mel_contract = manifest.contract("mel")
         self.artefacts = manifest.artefacts
 
     def build(self) -> AcousticModel:
@@ -97,9 +101,9 @@ class AcousticTask(Task[AcousticModel]):
         rates = {name: str(rate) for name, rate in self.rates.items()}
         return AcousticModel(sized(config.size, config.decoder, config.n_units, n_mels, rates, len(self.singers)))
 
-    def initialise(self, model: AcousticModel, shards: ShardSet) -> None:
+    def initialise(self, model: AcousticModel, samples: Iterable[Sample]) -> None:
         """Sets mean and spread of the mel's bins, and each unit's mean mel, from samples all over the training data."""
-        mels, units = self._frames(shards)
+        mels, units = self._frames(samples)
         mean, std = mels.mean(0), np.maximum(mels.std(0), LEAST_SPREAD)
         sums = np.zeros((self.config.n_units, len(mean)))
         np.add.at(sums, units, (mels - mean) / std)
@@ -110,12 +114,11 @@ class AcousticTask(Task[AcousticModel]):
             model.mel_std.copy_(torch.from_numpy(std))
             model.unit_mels.weight.copy_(torch.from_numpy(unit_mels))
 
-    def _frames(self, shards: ShardSet) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any]]:
+    def _frames(self, samples: Iterable[Sample]) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any]]:
         """Returns mel frames (F, M) of training samples, and the unit at each frame (F,)."""
         mels, units = [], []
-        for i in np.linspace(0, len(shards) - 1, min(len(shards), STATISTICS_SAMPLES)).astype(int):
-            series = shards.read(int(i), ["units", "mel"]).series
-            mel, unit = series["mel"], series["units"]
+        for sample in samples:
+            mel, unit = sample.series["mel"], sample.series["units"]
             mels.append(mel.astype(np.float64))
             units.append(unit[nearest_frames(len(mel), self.rates["mel"], len(unit), self.rates["units"])])
         return np.concatenate(mels), np.concatenate(units)
@@ -144,7 +147,7 @@ class AcousticTask(Task[AcousticModel]):
         keys, seconds = tuple(sample.key for sample in samples), sum(float(s.info["seconds"]) for s in samples)
         return Batch(arrays, {LOSS: sum(mel.size for mel in mels)}, keys, seconds)
 
-    def losses(self, model: AcousticModel, batch: Tensors) -> Mapping[str, Tensor]:
+    def losses(self, model: AcousticModel, batch: dict[str, Tensor], phase: str) -> Mapping[str, Tensor]:
         """Returns the summed absolute error in nats; predicted padding is 0 like the target's."""
         return {LOSS: (model(batch, batch["mel"]) - batch["mel"].float()).abs().sum()}
 
@@ -163,13 +166,33 @@ class AcousticTask(Task[AcousticModel]):
                 kept.extend(unpadded(mels.float().cpu().numpy(), lengths))
         return {LOSS: mel_l1(free, true), f"{LOSS}_forced": mel_l1(forced, true)}
 
-    def figures(self, model: AcousticModel, batch: Tensors) -> Mapping[str, "Figure"]:
-        """Returns target and prediction of the first sample."""
+    def look(self, model: AcousticModel, batch: Tensors) -> Look:
+        """Returns target and prediction of the first sample, drawn with the pitch that was asked for, and audible."""
         first = {name: tensor[:1] for name, tensor in batch.items()}
-        mels = {"target": first["mel"], "prediction, running freely": model.generate(first)}
-        length = int(first["mel_frames"])
-        shown = {name: mel[0, :length].float().cpu().numpy() for name, mel in mels.items()}
-        return {"mel": mel_figure(shown, float(self.rates["mel"]))}
+        length = min(int(first["mel_frames"]), round(LOOK_S * self.rates["mel"]))
+        found = {"target": first["mel"], "prediction, running freely": model.generate(first)}
+        mels = {name: mel[0, :length].float().cpu().numpy() for name, mel in found.items()}
+        spec = self._mel_spec()
+        figure = mel_figure(mels, self.rates["mel"], self._pitch(first, length, mels) if spec else None, spec)
+        return Look({"mel": figure}, self._sounds(mels, spec) if spec else {})
+
+    def _mel_spec(self) -> MelSpec | None:
+        """Returns what the mels mean, where the set tells it."""
+        told = self.mel_contract.get("spec")
+        return of_mapping(MelSpec, told, "the mel contract of the set") if isinstance(told, Mapping) else None
+
+    def _pitch(self, batch: Tensors, length: int, mels: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        if "period_s" not in batch:
+            return None
+        period_s = batch["period_s"][0, :length].float().cpu().numpy()
+        f0_hz = np.divide(1, period_s, where=period_s > 0, out=np.zeros_like(period_s))
+        return dict.fromkeys(mels, (f0_hz, period_s > 0, self.rates["mel"]))
+
+    def _sounds(self, mels: Mapping[str, npt.NDArray[Any]], spec: MelSpec) -> Mapping[str, Sound]:
+        """Returns both mels through one vocoder without weights, so that the ear compares mels."""
+        return {
+            f"{name}, by Griffin-Lim": Sound(griffin_lim(mel, spec), spec.sample_rate) for name, mel in mels.items()
+        }
 
     def _inputs(self, sample: Sample) -> dict[str, npt.NDArray[Any]]:
         units, n_frames = sample.series["units"], len(sample.series["mel"])
@@ -186,7 +209,7 @@ class AcousticTask(Task[AcousticModel]):
 
     def _singer(self, sample: Sample, training: bool) -> int:
         name = sample.info["singer"]
-        withheld = training and sample.rng().random() < self.config.singer_dropout
+        withheld = training and sample.rng("singer").random() < self.config.singer_dropout
         if name is None or not self.config.use_singer or withheld:
             return UNKNOWN_SINGER
         if name not in self.singer_rows:
@@ -194,20 +217,3 @@ class AcousticTask(Task[AcousticModel]):
                 f"sample {sample.key} is sung by {name!r}, who is not in the set's table; build it again"
             )
         return self.singer_rows[name]
-
-
-def mel_figure(mels: Mapping[str, npt.NDArray[Any]], mel_rate: float) -> "Figure":
-    """Returns mels (F, M) under each other with one scale of time and colour."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 2.2 * len(mels)), layout="constrained")
-    low, high = min(mel.min() for mel in mels.values()), max(mel.max() for mel in mels.values())
-    for axes, (name, mel) in zip(np.atleast_1d(figure.subplots(len(mels), sharex=True)), mels.items(), strict=True):
-        seconds = len(mel) / mel_rate
-        image = axes.imshow(
-            mel.T, origin="lower", aspect="auto", vmin=low, vmax=high, extent=(0, seconds, 0, mel.shape[1])
-        )
-        axes.set(title=name, ylabel="mel bin")
-    axes.set_xlabel("seconds")
-    figure.colorbar(image, ax=figure.axes, label="log magnitude (nats)")
-    return figure

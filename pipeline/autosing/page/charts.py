@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from autosing.pipeline.report.numerals import number, songs, whole
-from autosing.pipeline.report.svg import Scale, curve, drawing, fitted, grid_line, label, tag, ticks
-from autosing.pipeline.report.tables import Stored
+from autosing.page.numerals import number, songs, whole
+from autosing.page.svg import Scale, curve, drawing, fitted, grid_line, label, tag, ticks
 
 Floats = npt.NDArray[np.float64]
 Loss = tuple[int, float, float | None]
@@ -17,7 +16,6 @@ Loss = tuple[int, float, float | None]
 WIDTH, HEIGHT, BASE, EDGE = 300.0, 120.0, 100.0, 24.0
 MOST_BINS, FEWEST_BINS = 24, 6
 ROW, VALUE = 24.0, 110.0
-COVERAGE = 76.0
 LOG_RATIO = 8
 """Losses that span more than this are drawn on a logarithmic axis."""
 
@@ -69,25 +67,6 @@ def bars(
         told = label(number(value) + mark, end + 6, top + 16, class_="value")
         rows.append(tag("g", tag("title", f"{name}: {number(value)}"), text, bar, told))
     return drawing(rows, width, ROW * len(entries), what, class_="chart wide")
-
-
-def coverage(stored: Stored) -> Markup:
-    """Returns the shares of the songs with a value, without one by nature, with errors, and not computed."""
-    parts = [
-        ("has", stored.with_value, "have a value"),
-        ("none", stored.none, "have none by nature"),
-        ("own", stored.own_errors, "have an error here"),
-        ("inherited", stored.inherited, "have an error of an input"),
-        ("absent", stored.absent, "not computed"),
-    ]
-    x = Scale(0, max(sum(n for _, n, _ in parts), 1), 0, COVERAGE)
-    content, left = [], 0
-    for class_, n, told in parts:
-        title = tag("title", f"{whole(n)} {told}")
-        content.append(tag("rect", title, x=x(left), width=x(n), height=10, class_=class_) if n else Markup(""))
-        left += n
-    alt = ", ".join(f"{whole(n)} {told}" for _, n, told in parts if n)
-    return drawing(content, COVERAGE, 10, alt, preserveAspectRatio="none")
 
 
 def loss_chart(losses: Sequence[Loss]) -> Markup:

@@ -1,0 +1,53 @@
+"""Several processes train what one trains: the same samples in the same order, and the same losses."""
+
+import math
+from pathlib import Path
+
+import pytest
+import runs
+
+from autosing.signal.errors import UsageError
+from autosing.training.ranks import Ranks
+
+STEPS = 20
+COMMON = ["steps=20", "seconds_per_batch=1", "microbatches=4", "warmup_steps=5", "log_every=1", "save_every=10"]
+RECIPES = {
+    "acoustic": ["size=tiny", "ema_decay=0.9", *COMMON],
+    "toy_gan:recipe": ["optimiser=muon", "crop_s=0.7", *COMMON],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_two_processes_have_the_losses_of_one(toy_set: Path, tmp_path: Path, recipe: str) -> None:
+    for processes in (1, 2):
+        runs.run(recipe, toy_set, tmp_path / str(processes), RECIPES[recipe], processes=processes)
+    one, two = (runs.logged(tmp_path / str(processes)) for processes in (1, 2))
+    assert [line.keys() for line in one] == [line.keys() for line in two]
+    for lines, most in (((one[0], two[0]), 1e-5), ((one[-2], two[-2]), 1e-4)):
+        for name, value in lines[0].items():
+            assert math.isclose(value, lines[1][name], rel_tol=most), f"{name}: {value} and {lines[1][name]}"
+    assert one[-2]["step"] == STEPS
+
+
+@pytest.mark.slow
+def test_the_number_of_processes_may_change_on_the_way_and_no_sample_moves(toy_set: Path, tmp_path: Path) -> None:
+    recipe, settings = "toy_gan:recipe", RECIPES["toy_gan:recipe"]
+    runs.run(recipe, toy_set, tmp_path / "straight", settings, trace=tmp_path / "one")
+    assert runs.run(recipe, toy_set, tmp_path / "changed", settings, die_at=14, trace=tmp_path / "before") == -9
+    runs.run(recipe, toy_set, tmp_path / "changed", [], resume=True, processes=2, trace=tmp_path / "after")
+    straight = (tmp_path / "one/rank-0.txt").read_text().splitlines()
+    before = (tmp_path / "before/rank-0.txt").read_text().splitlines()
+    ranks = [(tmp_path / f"after/rank-{rank}.txt").read_text().splitlines() for rank in (0, 1)]
+    after = [digest for both in zip(*ranks, strict=True) for digest in both]
+    assert len(straight) == 4 * STEPS and len(set(straight)) > STEPS
+    assert before == straight[: 4 * 14]
+    assert after == straight[4 * 10 :]
+
+
+def test_a_step_that_cannot_be_divided_says_what_can() -> None:
+    import torch
+
+    with pytest.raises(UsageError, match=r"6 microbatches .* among 4 processes; start 1, 2, 3, 6 .* microbatches=8"):
+        Ranks(0, 4, torch.device("cpu")).share(6)
+    assert Ranks(0, 3, torch.device("cpu")).share(6) == 2

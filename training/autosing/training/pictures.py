@@ -1,0 +1,243 @@
+"""Pictures of what models make, for TensorBoard and the report: mels, F0, attention and the use of codebooks.
+
+All are drawn with matplotlib's objects, never pyplot, so nothing global is touched and no display is needed. Colours
+are those of Okabe and Ito and `magma`, which colour-blind people tell apart.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autosing.page.media import COLOURS, contrast
+from autosing.page.mel_axis import ROUND_HZ, band_centres_hz
+from autosing.page.numerals import note_name
+from autosing.signal.mel import MelSpec
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = npt.NDArray[Any]
+Rate = float | Fraction
+Contour = tuple[Array, Array, Rate]
+"""F0 in hertz (N,), whether each frame is voiced (N,), and frames per second."""
+
+WIDTH, DPI = 9.0, 110
+BLUE, ORANGE, RED, GREY = "#0072b2", "#e69f00", "#d55e00", "#6b7280"
+ON_MEL = "#5ee7ff"
+LABEL_GAP = 0.07
+"""Share of an axis that labels of frequencies keep apart."""
+MOST_TEXTS = 40
+NOTE_STEPS = (1, 2, 3, 4, 6, 12)
+MOST_NOTES = 8
+
+
+def mel_figure(
+    mels: Mapping[str, Array],
+    mel_rate: Rate,
+    f0: Mapping[str, Contour] | None = None,
+    spec: MelSpec | None = None,
+) -> "Figure":
+    """Returns log-mels under each other with one scale of time and of colour.
+
+    Args:
+        mels: (F, M) in nats by name.
+        mel_rate: frames per second.
+        f0: F0 to draw over the mel of the same name; needs `spec`.
+        spec: what the mels mean; with it the axis is in kHz, without it in bins.
+
+    Raises:
+        ValueError: F0 without a spec, or of a name that no mel has.
+    """
+    f0 = f0 or {}
+    if f0 and (spec is None or not f0.keys() <= mels.keys()):
+        raise ValueError(f"F0 of {', '.join(f0)} needs a spec and mels of the same names; there are {', '.join(mels)}")
+    figure, panels = _figure(len(mels), 2.1)
+    low, high = contrast(np.concatenate([np.asarray(mel, np.float32).ravel() for mel in mels.values()]))
+    for panel, (name, mel) in zip(panels, mels.items(), strict=True):
+        extent = (0.0, len(mel) / float(mel_rate), 0.0, float(mel.shape[1]))
+        shown = np.asarray(mel, np.float32).T
+        image = panel.imshow(
+            shown, COLOURS, origin="lower", aspect="auto", interpolation="nearest", vmin=low, vmax=high, extent=extent
+        )
+        _title(panel, name)
+        _band_axis(panel, spec)
+        if spec is not None and name in f0:
+            _draw_f0_on_mel(panel, f0[name], spec)
+        panel.set(xlim=extent[:2], ylim=extent[2:])
+    panels[-1].set_xlabel("seconds")
+    figure.colorbar(image, ax=panels, label="log magnitude, nats", pad=0.01, aspect=12 * len(mels))
+    return figure
+
+
+def _band_axis(panel: "Axes", spec: MelSpec | None) -> None:
+    """Names frequencies that lie far enough apart on the axis, the highest first."""
+    if spec is None:
+        panel.set_ylabel("mel bin")
+        return
+    kept: list[tuple[float, int]] = []
+    for hz in ROUND_HZ:
+        band = float(_band_of(np.array([float(hz)]), spec)[0])
+        if spec.fmin_hz < hz < spec.fmax_hz and (not kept or kept[-1][0] - band > LABEL_GAP * spec.n_mels):
+            kept.append((band, hz))
+    panel.set_yticks([band for band, _ in kept], [f"{hz / 1000:g}" for _, hz in kept])
+    panel.set_ylabel("kHz")
+
+
+def _band_of(hz: Array, spec: MelSpec) -> Array:
+    """Returns where frequencies lie between the lower edge of the lowest band, 0, and the highest's upper one, M."""
+    centres_hz = band_centres_hz(spec)
+    return np.interp(hz, centres_hz, np.arange(len(centres_hz))) + 0.5
+
+
+def _draw_f0_on_mel(panel: "Axes", contour: Contour, spec: MelSpec) -> None:
+    times_s, f0_hz = _curve(contour)
+    bands = np.where(np.isnan(f0_hz), np.nan, _band_of(np.nan_to_num(f0_hz), spec))
+    panel.plot(times_s, bands, color="black", alpha=0.55, linewidth=3.2, solid_capstyle="round")
+    panel.plot(times_s, bands, color=ON_MEL, linewidth=1.5, solid_capstyle="round")
+
+
+def _curve(contour: Contour) -> tuple[Array, Array]:
+    """Returns the times of the frames' centres and F0 in hertz, not a number where unvoiced, so that lines break."""
+    f0_hz, voiced, rate = contour
+    sounding = (np.asarray(voiced) > 0) & (np.asarray(f0_hz) > 0)
+    times_s = (np.arange(len(f0_hz)) + 0.5) / float(rate)
+    return times_s, np.where(sounding, np.asarray(f0_hz, np.float64), np.nan)
+
+
+def f0_figure(contours: Mapping[str, Contour]) -> "Figure":
+    """Returns F0 contours over each other on a logarithmic axis, with gaps where unvoiced.
+
+    Args:
+        contours: by name; the first, the target, is drawn broad beneath the others.
+    """
+    figure, (panel,) = _figure(1, 3.2)
+    curves = {name: _curve(contour) for name, contour in contours.items()}
+    for i, (name, (times_s, f0_hz)) in enumerate(curves.items()):
+        colour, width, alpha = (ORANGE, 5.0, 0.6) if i == 0 else ((BLUE, RED, GREY)[(i - 1) % 3], 1.6, 1.0)
+        panel.plot(times_s, f0_hz, color=colour, label=name, linewidth=width, alpha=alpha, solid_capstyle="round")
+    heard_hz = np.concatenate([f0_hz[~np.isnan(f0_hz)] for _, f0_hz in curves.values()])
+    _note_axis(panel, heard_hz if len(heard_hz) else np.array([110.0, 440.0]))
+    length_s = max(len(f0_hz) / float(rate) for f0_hz, _, rate in contours.values())
+    panel.set(xlim=(0, length_s), xlabel="seconds", ylabel="F0, Hz")
+    _title(panel, "F0" if len(heard_hz) else "F0: nothing is voiced")
+    _open(panel)
+    panel.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(curves), frameon=False, borderaxespad=0.1)
+    return figure
+
+
+def _note_axis(panel: "Axes", heard_hz: Array) -> None:
+    """Makes the axis logarithmic, with room for F0 (N,) and lines at notes."""
+    low, high = 69 + 12 * np.log2(np.array([heard_hz.min(), heard_hz.max()]) / 440) + (-2, 2)
+    step = next((s for s in NOTE_STEPS if (high - low) / s <= MOST_NOTES), NOTE_STEPS[-1])
+    notes = range(math.ceil(low / step) * step, math.floor(high) + 1, step)
+    panel.set_yscale("log")
+    panel.set_yticks([_hz_of(note) for note in notes], [f"{note_name(note)}  {_hz_of(note):.0f}" for note in notes])
+    panel.set_yticks([], minor=True)
+    panel.set_ylim(_hz_of(low), _hz_of(high))
+
+
+def _hz_of(midi: float) -> float:
+    return float(440 * 2 ** ((midi - 69) / 12))
+
+
+def attention_figure(attention: Array, texts: Sequence[str] | None = None, rate: Rate | None = None) -> "Figure":
+    """Returns how much each frame attends to each token, the first token at the bottom.
+
+    Args:
+        attention: (L, F) weights; over the tokens they sum to 1.
+        texts: a label for each token.
+        rate: frames per second; with it time is in seconds, without it in frames.
+    """
+    n_tokens, n_frames = attention.shape
+    figure, (panel,) = _figure(1, min(2.2 + 0.12 * n_tokens, 7.0))
+    extent = (0.0, n_frames / float(rate or 1), -0.5, n_tokens - 0.5)
+    image = panel.imshow(
+        np.asarray(attention, np.float32), COLOURS, origin="lower", aspect="auto", vmin=0, extent=extent,
+        interpolation="nearest",
+    )  # fmt: skip
+    if texts is not None:
+        every = math.ceil(n_tokens / MOST_TEXTS)
+        panel.set_yticks(range(0, n_tokens, every), texts[::every], fontsize=8, parse_math=False)
+    panel.set(xlabel="seconds" if rate else "frame", ylabel="token")
+    _title(panel, f"attention of {n_frames} frames to {n_tokens} tokens")
+    figure.colorbar(image, ax=panel, label="weight", pad=0.01)
+    return figure
+
+
+def codebook_figure(counts: Array) -> "Figure":
+    """Returns how often each code is used, the most frequent first, with use, entropy and dead codes in the title.
+
+    Args:
+        counts: (V,) of one codebook or (K, V) of several.
+    """
+    books = np.atleast_2d(np.asarray(counts, np.float64))
+    n_columns = 1 if len(books) == 1 else 2
+    n_rows = math.ceil(len(books) / n_columns)
+    figure, panels = _figure(n_rows, 2.4, n_columns)
+    for i, (panel, book) in enumerate(zip(panels, books, strict=False)):
+        _draw_codebook(panel, book)
+        told = codebook_use(book)
+        _title(panel, f"codebook: {told}" if len(books) == 1 else f"{i + 1}: {told}")
+        if i >= len(books) - n_columns:
+            panel.set_xlabel("codes, the most frequent first")
+        if i % n_columns == 0:
+            panel.set_ylabel("share of frames")
+    for panel in panels[len(books) :]:
+        panel.set_axis_off()
+    return figure
+
+
+def _draw_codebook(panel: "Axes", counts: Array) -> None:
+    n_codes, total = len(counts), max(float(counts.sum()), 1.0)
+    used = int((counts > 0).sum())
+    panel.stairs(np.sort(counts)[::-1][:used] / total, np.arange(used + 1), fill=True, color=BLUE)
+    panel.axvspan(used, n_codes, color=GREY, alpha=0.16, linewidth=0)
+    panel.axhline(1 / n_codes, color=RED, linewidth=1.2, linestyle=(0, (4, 3)))
+    panel.annotate(
+        "even use", (n_codes, 1 / n_codes), (-3, 3), textcoords="offset points", ha="right", color=RED, fontsize=8
+    )
+    panel.set_yscale("log")
+    panel.set(
+        xlim=(0, n_codes), ylim=(min(1 / total, 0.3 / n_codes), 2 * max(float(counts.max()) / total, 1 / n_codes))
+    )
+    _open(panel)
+
+
+def codebook_use(counts: Array) -> str:
+    """Returns in words how many codes (V,) are used, their entropy beside the highest one, and how many are dead."""
+    n_codes, used = len(counts), int((counts > 0).sum())
+    return (
+        f"{used} of {n_codes} codes used, {entropy_bits(counts):.3g} of {math.log2(n_codes):.3g} bits, "
+        f"{n_codes - used} dead"
+    )
+
+
+def entropy_bits(counts: Array) -> float:
+    """Returns the entropy of how often codes (V,) are used, in bits; 0 where none is."""
+    shares = counts[counts > 0] / max(float(counts.sum()), 1.0)
+    return float(-(shares * np.log2(shares)).sum()) + 0.0
+
+
+def _figure(n_rows: int, height: float, n_columns: int = 1) -> "tuple[Figure, list[Axes]]":
+    """Returns a figure with panels, row by row, each `height` inches high."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height * n_rows + 0.3), dpi=DPI, layout="constrained", facecolor="white")
+    axes = figure.subplots(n_rows, n_columns, sharex=True, squeeze=False)
+    return figure, list(axes.flat)
+
+
+def _title(panel: "Axes", text: str) -> None:
+    panel.set_title(text, loc="left", fontsize=10, fontweight="bold", parse_math=False)
+
+
+def _open(panel: "Axes") -> None:
+    """Leaves the axes and faint lines behind the data."""
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(axis="y", color=GREY, alpha=0.2, linewidth=0.8)
+    panel.set_axisbelow(True)
