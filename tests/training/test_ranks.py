@@ -7,7 +7,7 @@ import pytest
 import runs
 
 from autosing.signal.errors import UsageError
-from autosing.training.ranks import Ranks
+from autosing.training.ranks import share_of_a_step
 
 STEPS = 20
 COMMON = ["steps=20", "seconds_per_batch=1", "microbatches=4", "warmup_steps=5", "log_every=1", "save_every=10"]
@@ -46,8 +46,6 @@ def test_the_number_of_processes_may_change_on_the_way_and_no_sample_moves(toy_s
 
 
 def test_a_step_that_cannot_be_divided_says_what_can() -> None:
-    import torch
-
     with pytest.raises(UsageError, match=r"6 microbatches .* among 4 processes; start 1, 2, 3, 6 .* microbatches=8"):
-        Ranks(0, 4, torch.device("cpu")).share(6)
-    assert Ranks(0, 3, torch.device("cpu")).share(6) == 2
+        share_of_a_step(6, 4)
+    assert share_of_a_step(6, 3) == 2

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from autosing.pipeline.report.summary import Example, RunSummary
 from autosing.signal.errors import UsageError
-from autosing.signal.mel import MelSpec, griffin_lim
+from autosing.signal.griffin_lim import griffin_lim
+from autosing.signal.mel import MelSpec
 
 if TYPE_CHECKING:
     from autosing.pipeline.dataset import Dataset
@@ -143,7 +144,7 @@ class Road:
 
         spec = MelSpec()
         target = held_out.sample.series["mel"]
-        sounds = [griffin_lim(mel.astype("float32"), spec, seed=0) for mel in (target, held_out.predicted)]
+        sounds = [griffin_lim(mel, spec) for mel in (target, held_out.predicted)]
         wavs = [encode(sound[:, None], spec.sample_rate, "WAV") for sound in sounds]
         folder = self.out / "sounds"
         folder.mkdir(exist_ok=True)

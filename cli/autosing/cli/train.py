@@ -56,7 +56,7 @@ def train(
         from autosing.training.on_ray import train_on_ray
 
         result = train_on_ray(
-            *(recipe, data, out, set_ or [], resume, weight or []),
+            *(recipe, data, out, set_ or [], resume, StepLines(), weight or []),
             workers=workers or 1,
             gpus_per_worker=gpus_per_worker,
             cpus_per_worker=cpus_per_worker,

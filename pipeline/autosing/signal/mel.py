@@ -1,4 +1,4 @@
-"""Log-mel spectrograms: one definition for columns, losses and vocoders, and a way back to sound without weights."""
+"""Log-mel spectrograms: one definition for columns, losses and vocoders."""
 
 import functools
 from dataclasses import dataclass
@@ -92,65 +92,6 @@ def log_mel_torch(wave_BT: "torch.Tensor", spec: MelSpec) -> "torch.Tensor":
     wave_BT = F.pad(wave_BT, (mirrored, mirrored), mode="reflect")
     wave_BT = F.pad(wave_BT, (spec.pad - mirrored, spec.pad - mirrored))
     return _log_mel_of_padded(wave_BT, spec)
-
-
-def griffin_lim(log_mel: Floats, spec: MelSpec, seed: int, n_iter: int = 32) -> Floats:
-    """Returns a wave (F x hop,) whose log-mel spectrogram is close to `log_mel` (F, M): the vocoder without weights.
-
-    The magnitudes are a non-negative least-squares fit, the phases start at random and follow the fast Griffin-Lim
-    algorithm with momentum 0.99 (Perraudin, Balazs and Sondergaard, 2013).
-    """
-    import torch
-
-    magnitude_FN = _linear_magnitude(torch.from_numpy(np.exp(log_mel)), spec)
-    turns = torch.rand(magnitude_FN.shape, generator=torch.Generator().manual_seed(seed))
-    phase_FN = torch.polar(torch.ones_like(turns), 2 * torch.pi * turns)
-    previous_FN = torch.zeros_like(phase_FN)
-    for _ in range(n_iter):
-        wave = _overlap_add(magnitude_FN * phase_FN, spec)
-        rebuilt_FN = _stft(wave[None], spec)[0].T
-        phase_FN = torch.sgn(rebuilt_FN - previous_FN * (0.99 / 1.99))
-        previous_FN = rebuilt_FN
-    wave = _overlap_add(magnitude_FN * phase_FN, spec)
-    return wave[spec.pad : spec.pad + len(log_mel) * spec.hop].numpy()
-
-
-def _linear_magnitude(mel_FM: "torch.Tensor", spec: MelSpec, n_iter: int = 30) -> "torch.Tensor":
-    """Returns non-negative magnitudes (F, N) whose mel bands are `mel_FM`, by Lee and Seung's updates (2001).
-
-    On singing, 30 updates leave 0.02 of error per band (natural log), the clamped pseudo-inverse 0.09.
-    """
-    filters_MN, _ = _constants(spec, mel_FM.device)
-    target_FN = mel_FM @ filters_MN
-    magnitude_FN = target_FN / (filters_MN.sum(1) @ filters_MN).clamp(min=1e-9)
-    for _ in range(n_iter):
-        magnitude_FN = magnitude_FN * target_FN / (magnitude_FN @ filters_MN.T @ filters_MN).clamp(min=1e-12)
-    return magnitude_FN
-
-
-def _overlap_add(spectrum_FN: "torch.Tensor", spec: MelSpec) -> "torch.Tensor":
-    """Returns the wave, padding included, whose frames are nearest to `spectrum_FN` in the least-squares sense."""
-    import torch
-    import torch.nn.functional as F
-
-    window = F.pad(_constants(spec, spectrum_FN.device)[1], ((spec.n_fft - spec.win) // 2,) * 2)
-    frames_FT = torch.fft.irfft(spectrum_FN, n=spec.n_fft) * window
-    total = _sum_frames(frames_FT, spec.hop)
-    weight = _sum_frames(window.square().expand_as(frames_FT), spec.hop)
-    return total / weight.clamp(min=1e-3)
-
-
-def _sum_frames(frames_FT: "torch.Tensor", hop: int) -> "torch.Tensor":
-    import torch
-    import torch.nn.functional as F
-
-    n_frames, n_fft = frames_FT.shape
-    hops_FKH = F.pad(frames_FT, (0, -n_fft % hop)).reshape(n_frames, -1, hop)
-    n_hops = hops_FKH.shape[1]
-    total_FH = torch.zeros(n_frames + n_hops - 1, hop)
-    for k in range(n_hops):
-        total_FH[k : k + n_frames] += hops_FKH[:, k]
-    return total_FH.flatten()[: (n_frames - 1) * hop + n_fft]
 
 
 def _log_mel_of_padded(wave_BT: "torch.Tensor", spec: MelSpec) -> "torch.Tensor":

@@ -19,7 +19,7 @@ from autosing.training.ema import Ema
 from autosing.training.loader import Delivery, Reading
 from autosing.training.optimisers import turns
 from autosing.training.pace import Pace, peak_tflops
-from autosing.training.ranks import Ranks
+from autosing.training.ranks import Ranks, share_of_a_step
 from autosing.training.record import Record
 from autosing.training.report import write_report
 from autosing.training.schedule import lr_factor
@@ -98,7 +98,7 @@ class Loop:
     ) -> None:
         self._task, self._config, self._folder, self._ranks = task, task.config, folder, ranks
         self._origin = dict(origin or {})
-        self._share = ranks.share(self._config.microbatches)
+        self._share = share_of_a_step(self._config.microbatches, ranks.size)
         valid = data.split("valid") if data.manifest.has("valid") else None
         self._valid = self._reading(valid, training=False) if valid else None
         self._train: Reading | StreamReading
@@ -130,8 +130,8 @@ class Loop:
             self._steps(record, stopping, on_step)
             if not self._finished:
                 self._save_state()
-        report = write_report(self._folder) if self._ranks.is_first else None
         self._ranks.wait()
+        report = write_report(self._folder) if self._ranks.is_first else None
         model = self._folder / MODEL
         step, kept = self._progress.step, model if model.exists() else None
         return RunResult(self._folder, kept, step, self._finished, self._metrics, report)

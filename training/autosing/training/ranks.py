@@ -51,20 +51,21 @@ class Ranks:
         """Returns when every rank is here."""
         self.total([0.0])
 
-    def share(self, microbatches: int) -> int:
-        """Returns how many of a step's microbatches are this rank's.
 
-        Raises:
-            UsageError: they cannot be divided equally.
-        """
-        if microbatches % self.size:
-            fits = [n for n in range(1, microbatches + 1) if microbatches % n == 0]
-            above = -(-microbatches // self.size) * self.size
-            raise UsageError(
-                f"{microbatches} microbatches cannot be divided among {self.size} processes; start "
-                f"{', '.join(map(str, fits))} processes, or a new run with microbatches={above}"
-            )
-        return microbatches // self.size
+def share_of_a_step(microbatches: int, processes: int) -> int:
+    """Returns how many of a step's microbatches each of several processes takes.
+
+    Raises:
+        UsageError: they cannot be divided equally.
+    """
+    if microbatches % processes:
+        fits = [str(n) for n in range(1, microbatches + 1) if microbatches % n == 0]
+        above = -(-microbatches // processes) * processes
+        raise UsageError(
+            f"{microbatches} microbatches cannot be divided among {processes} processes; start {', '.join(fits)} "
+            f"processes, or a new run with microbatches={above}"
+        )
+    return microbatches // processes
 
 
 @contextmanager

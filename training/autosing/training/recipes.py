@@ -116,7 +116,7 @@ def _loop(
     from autosing.training.loop import Loop
 
     loop = Loop(task, data, out, ranks, {**origin, "config": asdict(task.config)}, stream)
-    _write_facts(out, task.config, origin, ranks)
+    _write_facts(out, task, origin, ranks)
     return loop
 
 
@@ -250,10 +250,10 @@ def _origin(recipe: str, manifest: Manifest) -> dict[str, Any]:
     return {"recipe": recipe, "data_digest": manifest.digest, **provenance()}
 
 
-def _write_facts(out: Path, config: RunConfig, origin: Mapping[str, Any], ranks: Ranks) -> None:
+def _write_facts(out: Path, task: "Task[Any]", origin: Mapping[str, Any], ranks: Ranks) -> None:
     if not ranks.is_first:
         return
-    facts = {**origin, "config": asdict(config), "ranks": ranks.size}
+    facts = {**origin, "config": asdict(task.config), "metric": task.metric, "ranks": ranks.size}
     out.mkdir(parents=True, exist_ok=True)
     draft = out / f".{RUN}.draft"
     draft.write_text(json.dumps(facts, indent=1) + "\n")

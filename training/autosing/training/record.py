@@ -1,6 +1,7 @@
 """The record of a run: scalars in `log.jsonl` and TensorBoard, the newest look in `look/`, all looks in TensorBoard."""
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,8 +36,9 @@ class Record:
 
         folder.mkdir(parents=True, exist_ok=True)
         self._log, self._look = folder / LOG, folder / LOOK
-        kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
-        self._log.write_text("".join(kept))
+        draft = folder / f".{LOG}.draft"
+        draft.write_text("".join(line for line in self._lines() if _step_of(line) <= step))
+        draft.replace(self._log)
         recover_folder(self._look)
         if _look_step(self._look) > step:
             shutil.rmtree(self._look)
@@ -88,7 +90,16 @@ class Record:
         """Returns the whole lines so far; a line that a dying process cut short is none."""
         if not self._log.exists():
             return []
-        return [line for line in self._log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        text = self._log.read_text(errors="replace")
+        return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _step_of(line: str) -> float:
+    """Returns the step of a line of the log; infinity where a power cut made it unreadable, as if it were lost."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def _named(shown: Mapping[str, Any]) -> list[tuple[str, str, Any]]:

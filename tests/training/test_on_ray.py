@@ -1,0 +1,94 @@
+"""The same recipe under Ray Train, under torchrun and in a plain process."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import runs
+from toy_shards import toy_samples, write_set
+
+from autosing.signal.errors import AutosingError, UsageError
+from autosing.training.on_ray import train_on_ray
+
+# Ray warns of its own settings when it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+SETTINGS = ["size=tiny", "steps=4", "seconds_per_batch=1", "microbatches=2", "log_every=1", "warmup_steps=2"]
+STEPS = 4
+
+
+@pytest.mark.ray
+def test_one_recipe_trains_the_same_by_every_launcher(toy_set: Path, tmp_path: Path) -> None:
+    told: list[int] = []
+    result = train_on_ray(
+        *("acoustic", toy_set, tmp_path / "ray", SETTINGS, False, lambda step, line: told.append(step)),
+        workers=2,
+        cpus_per_worker=0.5,
+    )
+    assert told == [1, 2, 3, 4, 4]
+    assert (result.step, result.finished, result.model) == (STEPS, True, tmp_path / "ray/model")
+    assert result.report is not None and result.report.is_file()
+    assert result.metrics.keys() == {"valid/mel_l1", "valid/mel_l1_forced"}
+    runs.run("acoustic", toy_set, tmp_path / "torchrun", SETTINGS, processes=2)
+    runs.run("acoustic", toy_set, tmp_path / "plain", SETTINGS)
+    logs = [runs.logged(tmp_path / name) for name in ("plain", "torchrun", "ray")]
+    assert [line["step"] for line in logs[0]] == [1, 2, 3, 4, 4]
+    for plain, other in zip(logs[0] * 2, logs[1] + logs[2], strict=True):
+        assert plain.keys() == other.keys()
+        assert all(math.isclose(plain[name], other[name], rel_tol=1e-4) for name in plain)
+    assert not list(tmp_path.glob(".*.ray"))
+
+
+@pytest.mark.ray
+def test_a_worker_that_dies_is_replaced_and_the_run_goes_on(
+    toy_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(runs.HERE))
+    monkeypatch.setenv("PYTHONPATH", str(runs.HERE))
+    monkeypatch.setenv("TOY_DIES_ONCE", str(tmp_path / "died"))
+    settings = ["steps=6", "seconds_per_batch=1", "microbatches=2", "log_every=1", "save_every=2"]
+    result = train_on_ray("toy_gan:recipe", toy_set, tmp_path / "run", settings, workers=2, cpus_per_worker=0.5)
+    assert (tmp_path / "died").exists()
+    assert (result.step, result.finished) == (6, True)
+    assert [line["step"] for line in runs.logged(tmp_path / "run")] == [1, 2, 3, 4, 5, 6, 6]
+
+
+@pytest.mark.ray
+def test_what_ends_a_run_in_a_worker_is_told_here(tmp_path: Path) -> None:
+    data = write_set(tmp_path / "set", {"train": [toy_samples(6)]})
+    tar = data / "train-00000.tar"
+    tar.write_bytes(bytes(tar.stat().st_size))
+    with pytest.raises(
+        AutosingError, match=r"^.*train-00000.tar has changed bytes .* at sample \S+; copy the set again"
+    ):
+        train_on_ray("acoustic", data, tmp_path / "run", ["size=tiny"], workers=1, cpus_per_worker=0.5)
+
+
+def test_what_cannot_work_is_refused_before_ray_starts(toy_set: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"1 microbatches cannot be divided among 2 processes"):
+        train_on_ray("acoustic", toy_set, tmp_path / "run", ["size=tiny"], workers=2)
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(UsageError, match=r"is not empty"):
+        train_on_ray("acoustic", toy_set, tmp_path, SETTINGS, workers=2)
+
+
+@pytest.mark.ray
+def test_more_workers_than_the_cluster_has_room_for_are_refused(toy_set: Path, tmp_path: Path) -> None:
+    settings = [*SETTINGS, "microbatches=64"]
+    with pytest.raises(UsageError, match=r"64 workers want 128 CPUs and 0 GPUs; the cluster has"):
+        train_on_ray("acoustic", toy_set, tmp_path / "run", settings, workers=64, cpus_per_worker=2)
+
+
+@pytest.mark.slow
+def test_the_command_runs_under_torchrun(toy_set: Path, tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = ["-m", "autosing.cli.main", "train", "acoustic", "--data", str(toy_set), "--out", str(tmp_path / "run")]
+    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    done = subprocess.run(
+        [*launcher, *command, *settings], env=runs.environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("finished at step 4") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
