@@ -128,7 +128,7 @@ def _random(bits: np.random.PCG64, n: int) -> npt.NDArray[np.uint64]:
 def _taken(shard: Indices, seed: int, epoch: int, mixture: Sequence[Part]) -> Turns:
     """Returns the samples of an epoch; a tar whose samples are taken again counts as another tar.
 
-    So the second time is read elsewhere in the epoch, and no batch holds a sample twice.
+    So the second time comes elsewhere in the epoch, with other neighbours.
     """
     if not mixture or all(part.weight == 1 for part in mixture):
         return Turns(np.arange(len(shard)), np.zeros(len(shard), np.int64), shard)

@@ -62,11 +62,12 @@ class Data:
         files = [open_files(url) for url in named]
         manifests = [Manifest.of_files(each) for each in files]
         manifest = joined(manifests, weights)
-        return cls(tuple(map(SetFiles, files, manifests, weights)), manifest)
+        sets = map(SetFiles, map(_versioned, files, manifests), manifests, weights)
+        return cls(tuple(sets), manifest)
 
     def cached(self, cache_gb: float) -> "Data":
         """Returns the same sets with a limit to what remote ones take of the local disk."""
-        return replace(self, sets=tuple(replace(each, files=_cached(each, cache_gb)) for each in self.sets))
+        return replace(self, sets=tuple(replace(each, files=_cached(each.files, cache_gb)) for each in self.sets))
 
     def split(self, name: str) -> "ShardSet":
         """Returns the samples of a split over all sets, after a look at the size of every tar.
@@ -137,16 +138,20 @@ class ShardSet:
         """Returns the bytes of a sample and the tar they are from; a damaged local copy of a remote tar heals."""
         files, shard = self.shards[self.shard[index]]
         where = f"{files.url.rstrip('/')}/{shard.path}"
-        while True:
-            try:
-                raw = files.read_range(shard.path, int(self.offset[index]), int(self.length[index]), shard.bytes)
-            except FileNotFoundError as error:
-                raise DataError(f"{where} is gone; copy the set again or build it again") from error
-            if len(raw) == self.length[index] and zlib.crc32(raw) == self.crc32[index]:
-                return raw, where
-            if not files.forget(shard.path):
-                what = "is cut short" if len(raw) != self.length[index] else "has changed bytes (its checksum differs)"
-                raise DataError(f"{where} {what} at sample {key}; copy the set again or build it again")
+        offset, length = int(self.offset[index]), int(self.length[index])
+        try:
+            raw = files.read_range(shard.path, offset, length, shard.bytes)
+            if not self._is_right(raw, index) and files.forget(shard.path):
+                raw = files.read_range(shard.path, offset, length, shard.bytes)
+        except FileNotFoundError as error:
+            raise DataError(f"{where} is gone; copy the set again or build it again") from error
+        if not self._is_right(raw, index):
+            what = "is cut short" if len(raw) != length else "has changed bytes (its checksum differs)"
+            raise DataError(f"{where} {what} at sample {key}; copy the set again or build it again")
+        return raw, where
+
+    def _is_right(self, raw: bytes, index: int) -> bool:
+        return len(raw) == self.length[index] and zlib.crc32(raw) == self.crc32[index]
 
 
 def refuse_leaks(train: ShardSet, held_out: ShardSet) -> None:
@@ -160,11 +165,14 @@ def refuse_leaks(train: ShardSet, held_out: ShardSet) -> None:
         )
 
 
-def _cached(each: SetFiles, cache_gb: float) -> Files:
-    if not isinstance(each.files, RemoteFiles):
-        return each.files
-    cache = Cache(each.files.cache.folder, int(cache_gb * 1e9))
-    return replace(each.files, cache=cache, version=each.manifest.digest)
+def _versioned(files: Files, manifest: Manifest) -> Files:
+    return replace(files, version=manifest.digest) if isinstance(files, RemoteFiles) else files
+
+
+def _cached(files: Files, cache_gb: float) -> Files:
+    if not isinstance(files, RemoteFiles):
+        return files
+    return replace(files, cache=Cache(files.cache.folder, int(cache_gb * 1e9)))
 
 
 def _joined_split(manifest: Manifest, split: str, sets: Sequence[SetFiles]) -> ShardSet:
