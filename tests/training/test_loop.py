@@ -1,0 +1,140 @@
+"""What a run keeps, when it ends by itself, and what it says of itself."""
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import toy_gan
+from toy_judged import Judged
+from toy_shards import ToySample, toy_sample, toy_samples, write_set
+
+from autosing.models.directory import load_model
+from autosing.signal.errors import UsageError
+from autosing.training import recipes
+from autosing.training.manifest import Manifest
+from autosing.training.provenance import provenance
+from autosing.training.recipes import RECIPES, train
+
+SETTINGS = ["seconds_per_batch=2", "log_every=2", "validate_every=2", "save_every=4"]
+
+
+@pytest.mark.parametrize(("recipe", "best"), [("low", 6), ("high", 4)])
+def test_the_best_model_is_kept_by_the_metric(toy_set: Path, tmp_path: Path, recipe: str, best: int) -> None:
+    Judged.told = [5.0, 7.0, 3.0, float("nan"), 4.0]
+    result = train(f"toy_judged:{recipe}", toy_set, tmp_path / "run", [*SETTINGS, "steps=10"])
+    assert result.model is not None
+    training = load_model(result.model).training
+    assert (training["step"], training["recipe"]) == (best, f"toy_judged:{recipe}")
+    assert result.metrics == {"valid/mel_l1": 4.0}
+
+
+def test_patience_ends_a_run_and_resuming_it_does_nothing(toy_set: Path, tmp_path: Path) -> None:
+    Judged.told = [5.0, 3.0, 4.0, 4.0, 2.0, 1.0]
+    settings = [*SETTINGS, "steps=12", "patience=2"]
+    result = train("toy_judged:low", toy_set, tmp_path / "run", settings)
+    assert (result.step, result.finished) == (8, True)
+    again = train("toy_judged:low", toy_set, tmp_path / "run", [], resume=True)
+    assert (again.step, again.finished) == (8, True)
+    longer = train("toy_judged:low", toy_set, tmp_path / "run", ["patience=3"], resume=True)
+    assert (longer.step, longer.finished) == (12, True)
+
+
+def test_a_model_directory_holds_the_part_that_is_used_and_what_made_it(toy_set: Path, tmp_path: Path) -> None:
+    result = train("toy_gan:recipe", toy_set, tmp_path / "run", [*SETTINGS, "steps=2", "ema_decay=0.5"])
+    assert result.model is not None
+    loaded = load_model(result.model)
+    assert isinstance(loaded.model, toy_gan.ToyGenerator)
+    assert loaded.training["config"]["ema_decay"] == 0.5
+    assert loaded.training["data_digest"] == Manifest.read(toy_set).digest
+    assert loaded.training["versions"].keys() >= {"autosing", "torch", "numpy"}
+    assert loaded.training["metrics"] == pytest.approx(dict(result.metrics))
+
+
+def test_a_run_says_what_it_is_of(toy_set: Path, tmp_path: Path) -> None:
+    train("toy_gan:recipe", toy_set, tmp_path / "run", [*SETTINGS, "steps=4"])
+    facts = json.loads((tmp_path / "run/run.json").read_text())
+    assert (facts["recipe"], facts["metric"], facts["ranks"]) == ("toy_gan:recipe", "mel_l1", 1)
+    state = json.loads((tmp_path / "run/checkpoints/step-00000004/state.json").read_text())
+    assert state["origin"]["data_digest"] == facts["data_digest"] == Manifest.read(toy_set).digest
+    assert (tmp_path / "run/report.html").stat().st_size > 10_000
+    lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    rates = {"samples", "audio_s", "tokens"}
+    assert {f"train/{name}_per_s" for name in rates} | {"train/lr", "train/data_wait"} <= lines[0].keys()
+
+
+def test_the_use_of_the_device_follows_the_stated_formula(toy_set: Path, tmp_path: Path) -> None:
+    train("toy_gan:recipe", toy_set, tmp_path / "run", [*SETTINGS, "steps=2", "peak_tflops=0.001"])
+    line = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[0])
+    n_parameters = 16 * 32 + 32 + 32 * 100 + 100
+    assert line["train/mfu"] == pytest.approx(6 * n_parameters * line["train/tokens_per_s"] / 1e9)
+
+
+def test_the_commit_is_that_of_the_checkout() -> None:
+    here = Path(__file__).parent
+    done = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("no checkout")
+    assert (provenance()["git"] or "").rstrip("+") == done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("nowhere:recipe", r"the recipe nowhere:recipe cannot be imported: No module named 'nowhere'"),
+        ("toy_gan:nothing", r"the recipe toy_gan:nothing cannot be imported: .*no attribute 'nothing'"),
+        ("toy_gan:N_MELS", r"the recipe toy_gan:N_MELS is no function"),
+    ],
+)
+def test_a_recipe_of_ones_own_that_is_not_there_is_named(tmp_path: Path, recipe: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(recipe, tmp_path, tmp_path / "run")
+
+
+OVERFIT = {
+    "acoustic": ["size=tiny", "steps=130", "singer_dropout=0"],
+    # With what the toy's mels depend on, which the recipe itself goes without.
+    "soft_vc": ["size=tiny", "steps=130", "schedule=cosine", "use_f0=true", "use_singer=true", "singer_dropout=0"],
+    "toy_gan:recipe": ["steps=300", "adversarial=0"],
+}
+
+
+def test_every_recipe_is_among_those_that_learn_by_heart() -> None:
+    assert OVERFIT.keys() >= RECIPES.keys()
+
+
+@pytest.mark.parametrize("recipe", OVERFIT)
+def test_four_samples_are_learned_by_heart(tmp_path: Path, recipe: str) -> None:
+    samples = [toy_sample(number, 0.3) for number in range(4)]
+    data = write_set(tmp_path / "set", {"train": [samples], "valid": [aliases(samples)]})
+    steps = next(setting for setting in OVERFIT[recipe] if setting.startswith("steps"))
+    often = [steps.replace("steps", name) for name in ("validate_every", "log_every", "save_every")]
+    settings = [*OVERFIT[recipe], *often, "seconds_per_batch=2", "warmup_steps=10", "lr=6e-3"]
+    result = train(recipe, data, tmp_path / "run", settings)
+    task = recipes.find_recipe(recipe)().task(Manifest.read(data))
+    assert result.metrics[f"valid/{task.metric}"] <= task.overfit_bound
+
+
+def aliases(samples: list[ToySample]) -> list[ToySample]:
+    """Returns the same samples under other names: learning by heart is what a leak would allow."""
+    return [replace(sample, key=f"{number:016x}_0") for number, sample in enumerate(samples)]
+
+
+# webdataset leaves closing its files to the interpreter.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_stream_from_a_pipe_trains_like_a_set(tmp_path: Path) -> None:
+    samples = toy_samples(12)
+    data = write_set(tmp_path / "set", {"train": [samples[:6], samples[6:10]], "valid": [samples[10:]]})
+    (data / "train-00000.tar").rename(tmp_path / "one.tar")
+    (data / "train-00001.tar").rename(tmp_path / "two.tar")
+    pipes = [f"pipe:cat {tmp_path}/one.tar", f"{tmp_path}/{{two,two}}.tar"]
+    settings = [*SETTINGS, "steps=6", "crop_s=0.4"]
+    result = train("toy_gan:recipe", data, tmp_path / "run", settings, stream=pipes)
+    assert (result.step, result.finished) == (6, True)
+    facts = (tmp_path / "run/run.json").read_text() + (
+        tmp_path / "run/checkpoints/step-00000004/state.json"
+    ).read_text()
+    assert "pipe:" not in facts, "a command is never taken from a file"
+    longer = train("toy_gan:recipe", data, tmp_path / "run", ["steps=8"], resume=True, stream=pipes)
+    assert (longer.step, longer.finished) == (8, True)
