@@ -7,7 +7,7 @@ import pytest
 from toy_shards import lay_side_by_side, toy_samples, write_set
 
 from autosing.signal.errors import DataError
-from autosing.training.loader import Loader, Reading
+from autosing.training.loader import Reading
 from autosing.training.order import START, Position
 from autosing.training.shards import ShardSet
 
@@ -20,7 +20,7 @@ def reading_of(folder: Path, microbatches: int = 2) -> Reading:
 def read(
     folder: Path, n: int, start: Position = START, workers: int = 0, rank: int = 0, ranks: int = 1
 ) -> list[object]:
-    with Loader(reading_of(folder), start, workers, rank, ranks) as loader:
+    with reading_of(folder).open(start, workers, rank, ranks) as loader:
         return [(d.batch.keys, d.batch.arrays["noise"].tolist(), d.after) for d in islice(loader, n)]
 
 
@@ -31,14 +31,14 @@ def test_the_order_and_the_randomness_do_not_depend_on_the_number_of_workers(toy
 def test_a_loader_goes_on_where_another_was(toy_set: Path) -> None:
     straight = read(toy_set, 30)
     for stop in (1, 7, 29):
-        with Loader(reading_of(toy_set), START) as loader:
+        with reading_of(toy_set).open(START) as loader:
             after = list(islice(loader, stop))[-1].after
         assert read(toy_set, 30 - stop, after) == straight[stop:]
 
 
 def test_epochs_follow_each_other_and_each_holds_every_sample(toy_set: Path) -> None:
     n = len(reading_of(toy_set).plan(0))
-    with Loader(reading_of(toy_set), START) as loader:
+    with reading_of(toy_set).open(START) as loader:
         epochs = [[d.batch.keys for d in islice(loader, n)] for _ in range(2)]
     assert [len(set(sum(keys, ()))) for keys in epochs] == [24, 24]
     assert epochs[0] != epochs[1]
@@ -59,7 +59,7 @@ def test_a_damaged_sample_is_the_same_error_whoever_reads_it(tmp_path: Path, wor
     tar = folder / "train-00000.tar"
     tar.write_bytes(bytes(tar.stat().st_size))
     with (
-        Loader(reading, START, workers) as loader,
+        reading.open(START, workers) as loader,
         pytest.raises(DataError, match=r"train-00000.tar has changed bytes"),
     ):
         next(loader)

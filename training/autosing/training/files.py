@@ -1,9 +1,12 @@
 """The files of a built set: in a local folder, or on an object store and read by ranges through a local cache."""
 
+import fcntl
 import hashlib
 import os
 import tempfile
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,14 +19,20 @@ from autosing.signal.errors import DataError, UsageError
 BLOCK_BYTES = 8 << 20
 DEFAULT_CACHE_GB = 50.0
 CACHE_VARIABLE = "AUTOSING_CACHE"
-# The cache is measured again once this share of its limit was added, and then brought below the limit by as much.
-SLACK = 0.1
+# The cache is measured once a process has added this share of its limit, and brought this far below it.
+MEASURED, SLACK = 0.01, 0.1
+# Seconds between tries to read from a remote set: a store that is busy or restarts is back within two minutes.
+PAUSES_S = (1.0, 5.0, 20.0, 60.0)
 
 
 class Files(ABC):
     """Files by name; picklable, so reading processes have it too."""
 
     url: str
+
+    def where(self, name: str) -> str:
+        """Returns the address of a file, for messages."""
+        return f"{self.url.rstrip('/')}/{name}"
 
     @abstractmethod
     def size(self, name: str) -> int | None:
@@ -89,15 +98,18 @@ class Cache:
 
     def put(self, name: str, content: bytes) -> None:
         """Keeps a block; a disk that is full or read-only costs the cache, not the run."""
-        if self.limit_bytes < 2 * BLOCK_BYTES:
-            return
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".", delete=False) as draft:
-                draft.write(content)
-            Path(draft.name).replace(self.folder / name)
+            descriptor, draft = tempfile.mkstemp(dir=self.folder, prefix=".")
+            try:
+                with open(descriptor, "wb") as file:
+                    file.write(content)
+                Path(draft).replace(self.folder / name)
+            except OSError:
+                Path(draft).unlink()
+                raise
             self._added[0] += len(content)
-            if self._added[0] > SLACK * self.limit_bytes:
+            if self._added[0] > MEASURED * self.limit_bytes:
                 self._added[0] = 0
                 self._shrink()
 
@@ -109,7 +121,18 @@ class Cache:
             return False
         return True
 
+    @property
+    def is_used(self) -> bool:
+        """Whether anything is kept."""
+        return self.limit_bytes >= 2 * BLOCK_BYTES
+
     def _shrink(self) -> None:
+        with open(self.folder / ".lock", "w") as lock:
+            # Another process is at it, and would otherwise see its blocks go.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._remove_longest_unused()
+
+    def _remove_longest_unused(self) -> None:
         blocks = []
         for entry in os.scandir(self.folder):
             with suppress(OSError):
@@ -156,17 +179,21 @@ class RemoteFiles(Files):
         """Returns the size in bytes; None where there is no such file."""
         filesystem, root = self._opened
         try:
-            return int(filesystem.info(f"{root}/{name}")["size"])
+            told = self._patiently(lambda: filesystem.info(f"{root}/{name}"))["size"]
         except FileNotFoundError:
             return None
+        if told is None:
+            raise DataError(f"{self.url} does not tell the size of {name}; read it with --stream")
+        return int(told)
 
     def read(self, name: str) -> bytes:
         """Returns a whole file, never from the cache."""
-        filesystem, root = self._opened
-        return bytes(filesystem.cat_file(f"{root}/{name}"))
+        return self._fetched(name, None, None)
 
     def read_range(self, name: str, offset: int, length: int, size: int) -> bytes:
         """Returns bytes of a file, fetching the blocks that are not here."""
+        if not self.cache.is_used:
+            return self._fetched(name, offset, offset + length)
         first, last = offset // BLOCK_BYTES, (offset + max(length, 1) - 1) // BLOCK_BYTES
         content = b"".join(self._block(name, number, size) for number in range(first, last + 1))
         start = offset - first * BLOCK_BYTES
@@ -181,11 +208,31 @@ class RemoteFiles(Files):
         block = f"{self._stem(name)}-{number:05d}"
         content = self.cache.get(block)
         if content is None:
-            filesystem, root = self._opened
-            start, end = number * BLOCK_BYTES, min((number + 1) * BLOCK_BYTES, size)
-            content = bytes(filesystem.cat_file(f"{root}/{name}", start=start, end=end))
+            content = self._fetched(name, number * BLOCK_BYTES, min((number + 1) * BLOCK_BYTES, size))
             self.cache.put(block, content)
         return content
+
+    def _fetched(self, name: str, start: int | None, end: int | None) -> bytes:
+        filesystem, root = self._opened
+        return bytes(self._patiently(lambda: filesystem.cat_file(f"{root}/{name}", start=start, end=end)))
+
+    def _patiently(self, read: Callable[[], Any]) -> Any:
+        """Returns what `read` does, after some tries.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DataError: the store does not answer, or refuses.
+        """
+        pauses_s = list(PAUSES_S)
+        while True:
+            try:
+                return read()
+            except FileNotFoundError:
+                raise
+            except (OSError, TimeoutError) as error:
+                if not pauses_s or isinstance(error, PermissionError):
+                    raise DataError(f"{self.url} cannot be read ({error}); resume the run when it can") from error
+                time.sleep(pauses_s.pop(0))
 
     def _stem(self, name: str) -> str:
         return hashlib.sha256("\n".join((self.url, self.version, name)).encode()).hexdigest()[:32]

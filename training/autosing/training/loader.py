@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from autosing.signal.errors import AutosingError
-from autosing.training.order import EpochPlan, Indices, Position, plan_epoch, rank_rows
+from autosing.training.manifest import Column
+from autosing.training.order import EpochPlan, Position, plan_epoch, rank_rows
 from autosing.training.sample import Sample
-from autosing.training.shards import ShardSet
+from autosing.training.shards import Place, ShardSet, Tars
 
 # Batches that wait per worker: one being consumed elsewhere, one ready, so a slow read stalls nobody.
 AHEAD = 2
@@ -54,6 +55,35 @@ Collate = Callable[[Sequence[Sample]], Batch]
 
 
 @dataclass(frozen=True)
+class Reader:
+    """How a sample is read and samples become a batch; it travels to reading processes, the index does not.
+
+    Attributes:
+        tars: of the split.
+        names: the series that are read.
+        columns: of the set.
+        collate: lays samples side by side.
+        seed: of each sample's randomness.
+        crop_s: longer samples are read as a random stretch of this length; 0 reads them whole.
+    """
+
+    tars: Tars
+    names: tuple[str, ...]
+    columns: Mapping[str, Column]
+    collate: Collate
+    seed: int
+    crop_s: float
+
+    def load(self, places: Sequence[Place], turns: Sequence[int], epoch: int) -> Batch:
+        """Returns one batch of samples, each read for the `turns`-th time in the epoch."""
+        return self.collate([self._sample(*which, epoch) for which in zip(places, turns, strict=True)])
+
+    def _sample(self, place: Place, turn: int, epoch: int) -> Sample:
+        sample = self.tars.read(place, self.names, (self.seed, epoch, turn))
+        return sample.cropped(self.crop_s, self.columns) if self.crop_s else sample
+
+
+@dataclass(frozen=True)
 class Reading:
     """How the samples of a split become batches; the same fields give the same batches everywhere.
 
@@ -75,6 +105,12 @@ class Reading:
     microbatches: int = 1
     crop_s: float = 0.0
 
+    @property
+    def reader(self) -> Reader:
+        """What reads the batches."""
+        columns = self.shards.manifest.columns
+        return Reader(self.shards.tars, self.columns, columns, self.collate, self.seed, self.crop_s)
+
     def plan(self, epoch: int) -> EpochPlan:
         """Returns the batches of an epoch."""
         shards = self.shards
@@ -82,20 +118,19 @@ class Reading:
         mixture = shards.mixture
         return plan_epoch(shards.shard, seconds, self.seed, epoch, self.budget_s, self.microbatches, mixture)
 
-    def load(self, indices: Indices, turns: Indices, epoch: int) -> Batch:
-        """Returns one batch of samples, each read for the `turns`-th time in the epoch."""
-        return self.collate(
-            [self.sample(*which, epoch) for which in zip(indices.tolist(), turns.tolist(), strict=True)]
-        )
-
-    def sample(self, index: int, turn: int, epoch: int) -> Sample:
-        """Returns one sample, cropped if it is to be."""
-        sample = self.shards.read(index, self.columns, (self.seed, epoch, turn))
-        return sample.cropped(self.crop_s, self.shards.manifest.columns) if self.crop_s else sample
-
     def open(self, start: Position, workers: int = 0, rank: int = 0, ranks: int = 1) -> "Loader":
-        """Returns an endless iterator of batches from a position on."""
-        return Loader(self, start, workers, rank, ranks)
+        """Returns an endless iterator of batches from a position on.
+
+        The order is the same for every number of workers. `Delivery.after` is the state to store with what was computed
+        from the batch; a loader that is opened there goes on with the next batch.
+
+        Args:
+            start: the position of the first batch.
+            workers: processes that read; 0 is one thread of this process.
+            rank: which of `ranks` equal readers this is.
+            ranks: how many readers share the batches.
+        """
+        return Loader(_works(self, start, rank, ranks), _pool(self.reader, workers), AHEAD * max(workers, 1))
 
     def spread(self, n: int) -> Iterator[Sample]:
         """Yields `n` samples, or all where there are fewer, from all over the split."""
@@ -104,42 +139,46 @@ class Reading:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yields the batches of one epoch, read one after the other."""
-        plan = self.plan(epoch)
-        return (self.load(plan.batch(i), plan.turns(i), epoch) for i in range(len(plan)))
+        plan, reader = self.plan(epoch), self.reader
+        return (reader.load(self.places(plan, i), plan.turns(i).tolist(), epoch) for i in range(len(plan)))
+
+    def places(self, plan: EpochPlan, row: int) -> list[Place]:
+        """Returns where the samples of a batch lie."""
+        return [self.shards.place(i) for i in plan.batch(row).tolist()]
+
+
+class Work(NamedTuple):
+    """One batch to be read: a call, and what becomes of its delivery."""
+
+    read: Callable[..., Batch]
+    arguments: tuple[Any, ...]
+    after: Position
+    row: int
 
 
 class Loader:
-    """An endless iterator of batches that reads ahead, from a position on.
-
-    The order is the same for every number of workers. `Delivery.after` is the state to store with what was computed
-    from the batch; a loader started there goes on with the next batch.
+    """An endless iterator of batches that reads ahead.
 
     Args:
-        reading: what to read.
-        start: the position of the first batch.
-        workers: processes that read; 0 is one thread of this process.
-        rank: which of `ranks` equal readers this is.
-        ranks: how many readers share the batches.
+        works: what to read, in order.
+        pool: that reads; it is the loader's.
+        ahead: batches that may wait.
     """
 
-    def __init__(self, reading: Reading, start: Position, workers: int = 0, rank: int = 0, ranks: int = 1) -> None:
-        self._tickets = _tickets(reading, start, rank, ranks)
-        self._pool = _pool(reading, workers)
-        self._waiting: deque[tuple[Future[Batch], Position, int]] = deque()
-        self._ahead = AHEAD * max(workers, 1)
-        self._load: Callable[[Indices, Indices, int], Batch] = _load_in_worker if workers else reading.load
+    def __init__(self, works: Generator[Work, None, None], pool: Executor, ahead: int = AHEAD) -> None:
+        self._works, self._pool, self._ahead = works, pool, ahead
+        self._waiting: deque[tuple[Future[Batch], Work]] = deque()
 
     def __iter__(self) -> Iterator[Delivery]:
         return self
 
     def __next__(self) -> Delivery:
-        while len(self._waiting) <= self._ahead:
-            ticket = next(self._tickets)
-            future = self._pool.submit(self._load, ticket.indices, ticket.turns, ticket.epoch)
-            self._waiting.append((future, ticket.after, ticket.row))
-        future, after, row = self._waiting.popleft()
         try:
-            return Delivery(future.result(), after, row)
+            while len(self._waiting) <= self._ahead:
+                work = next(self._works)
+                self._waiting.append((self._pool.submit(work.read, *work.arguments), work))
+            future, work = self._waiting.popleft()
+            return Delivery(future.result(), work.after, work.row)
         except BrokenExecutor as error:
             raise AutosingError(
                 "a reading process died, perhaps for want of memory; resume with fewer readers (readers=0 is none)"
@@ -152,40 +191,39 @@ class Loader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._works.close()
 
 
-class _Ticket(NamedTuple):
-    """One batch to be read."""
-
-    indices: Indices
-    turns: Indices
-    epoch: int
-    after: Position
-    row: int
-
-
-def _tickets(reading: Reading, start: Position, rank: int, ranks: int) -> Iterator[_Ticket]:
+def _works(reading: Reading, start: Position, rank: int, ranks: int) -> Generator[Work, None, None]:
+    """Yields the batches of a rank; the next epoch is planned while this one is read."""
     epoch, consumed = start
-    while True:
+    with ThreadPoolExecutor(1, thread_name_prefix="planner") as planner:
         plan = reading.plan(epoch)
-        for row in rank_rows(len(plan), consumed, rank, ranks):
-            yield _Ticket(plan.batch(row), plan.turns(row), epoch, Position(epoch, row - rank + ranks), row)
-        epoch, consumed = epoch + 1, 0
+        while True:
+            following = planner.submit(reading.plan, epoch + 1)
+            for row in rank_rows(len(plan), consumed, rank, ranks):
+                arguments = reading.places(plan, row), plan.turns(row).tolist(), epoch
+                yield Work(_load_here, arguments, Position(epoch, row - rank + ranks), row)
+            plan, epoch, consumed = following.result(), epoch + 1, 0
 
 
-def _pool(reading: Reading, workers: int) -> Executor:
+def _pool(reader: Reader, workers: int) -> Executor:
     if not workers:
-        return ThreadPoolExecutor(1, thread_name_prefix="reader")
+        return ThreadPoolExecutor(1, thread_name_prefix="reader", initializer=_start_thread, initargs=(reader,))
     # Spawned, not forked: a fork of a process with threads (TensorBoard, CUDA) may deadlock.
-    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker, initargs=(reading,))
+    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker, initargs=(reader,))
 
 
-_reading_of_worker: list[Reading] = []
+_here = threading.local()
 
 
-def _start_worker(reading: Reading) -> None:
+def _start_thread(reader: Reader) -> None:
+    _here.reader = reader
+
+
+def _start_worker(reader: Reader) -> None:
     """Prepares a reading process: it ends with its parent and leaves it to it when to stop."""
-    _reading_of_worker.append(reading)
+    _start_thread(reader)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -198,5 +236,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _load_in_worker(indices: Indices, turns: Indices, epoch: int) -> Batch:
-    return _reading_of_worker[0].load(indices, turns, epoch)
+def _load_here(places: Sequence[Place], turns: Sequence[int], epoch: int) -> Batch:
+    reader: Reader = _here.reader
+    return reader.load(places, turns, epoch)

@@ -87,7 +87,7 @@ class Manifest:
     @classmethod
     def of_files(cls, files: Files) -> "Manifest":
         """Returns the manifest among the files of a built set; see `read`."""
-        file = f"{files.url.rstrip('/')}/{MANIFEST}"
+        file = files.where(MANIFEST)
         size = files.size(MANIFEST)
         if size is None:
             raise DataError(f"{files.url} has no {MANIFEST}; give a folder that `autosing build` wrote")

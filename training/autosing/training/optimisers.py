@@ -52,19 +52,21 @@ def turns(task: Task[Any], model: nn.Module) -> list[Turn]:
     Raises:
         UsageError: a phase names a module that is not there, or two phases move one parameter.
     """
-    trained = [(phase, _parameters(phase, model)) for phase in task.phases()]
-    moved = [parameter for _, parameters in trained for parameter in parameters]
-    if len(set(moved)) < len(moved):
-        raise UsageError("two phases of the task move the same parameter; give each phase modules of its own")
+    trained = {phase: _parameters(phase, model) for phase in task.phases()}
+    moved = [parameter for parameters in trained.values() for parameter in parameters]
+    if len(set(moved)) < len(moved) or len({phase.name for phase in trained}) < len(trained):
+        raise UsageError("two phases of the task move the same parameter, or have one name; give each its own")
+    muons = _muons(task, model)
     return [
-        Turn(
-            phase,
-            parameters,
-            _optimisers(phase, parameters, task.config, _muons(task, model)),
-            [other for other in moved if other not in set(parameters)],
-        )
-        for phase, parameters in trained
+        Turn(phase, parameters, _optimisers(phase, parameters, task.config, muons), _others(model, parameters))
+        for phase, parameters in trained.items()
     ]
+
+
+def _others(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    """Returns the parameters that want gradients and are not among these, those that no phase moves included."""
+    own = set(parameters)
+    return [parameter for parameter in model.parameters() if parameter.requires_grad and parameter not in own]
 
 
 def _parameters(phase: Phase, model: nn.Module) -> list[nn.Parameter]:

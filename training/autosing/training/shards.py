@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from autosing.training.order import Part
 from autosing.training.sample import Sample, parsed
 
 INDEX_DTYPES = {"key": "S40", "offset": "int64", "bytes": "int64", "seconds": "float32", "crc32": "uint32"}
+TRAIN, VALID = "train", "valid"
+BUILD_AGAIN, COPY_AGAIN = "build the set again", "copy the set again or build it again"
 # Indexes of a remote set that are fetched at a time.
 FETCHES = 16
 
@@ -85,13 +87,66 @@ class Data:
         return _joined_split(self.manifest, name, [s for s in self.sets if s.manifest.has(name)])
 
 
+class Place(NamedTuple):
+    """Where a sample lies: its key, its tar, the bytes there and their checksum."""
+
+    key: str
+    shard: int
+    offset: int
+    length: int
+    crc32: int
+
+
+@dataclass(frozen=True)
+class Tars:
+    """The tars of a split: all that a reading process needs, whatever the number of samples."""
+
+    shards: tuple[tuple[Files, Shard], ...]
+
+    def read(self, place: Place, columns: Sequence[str], entropy: tuple[int, int, int] = (0, 0, 0)) -> Sample:
+        """Returns one sample with the series `columns`.
+
+        Raises:
+            DataError: the tar is cut short or its bytes have changed; names shard and key.
+            SchemaMismatch: the sample lacks a column that the manifest promises.
+        """
+        files, shard = self.shards[place.shard]
+        where = files.where(shard.path)
+        raw = self._checked(place, where)
+        try:
+            sample = parsed(raw, place.key, columns)
+        except KeyError as error:
+            raise SchemaMismatch(f"{where}: sample {place.key} has no {error}; {BUILD_AGAIN}") from error
+        except (ValueError, RowError) as error:
+            raise SchemaMismatch(f"{where}: sample {place.key} cannot be read ({error}); {BUILD_AGAIN}") from error
+        return replace(sample, entropy=entropy)
+
+    def _checked(self, place: Place, where: str) -> bytes:
+        """Returns the bytes of a sample; a damaged local copy of a remote tar heals."""
+        files, shard = self.shards[place.shard]
+        try:
+            raw = files.read_range(shard.path, place.offset, place.length, shard.bytes)
+            if not _is_whole(raw, place) and files.forget(shard.path):
+                raw = files.read_range(shard.path, place.offset, place.length, shard.bytes)
+        except FileNotFoundError as error:
+            raise DataError(f"{where} is gone; {COPY_AGAIN}") from error
+        if not _is_whole(raw, place):
+            what = "is cut short" if len(raw) != place.length else "has changed bytes (its checksum differs)"
+            raise DataError(f"{where} {what} at sample {place.key}; {COPY_AGAIN}")
+        return raw
+
+
+def _is_whole(raw: bytes, place: Place) -> bool:
+    return len(raw) == place.length and zlib.crc32(raw) == place.crc32
+
+
 @dataclass(frozen=True)
 class ShardSet:
     """The samples of one split, as arrays over samples (N,) in the order of the tars."""
 
     manifest: Manifest
     split: str
-    shards: tuple[tuple[Files, Shard], ...]
+    tars: Tars
     mixture: tuple[Part, ...]
     keys: npt.NDArray[np.bytes_]
     shard: npt.NDArray[np.int64]
@@ -108,6 +163,15 @@ class ShardSet:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def place(self, index: int) -> Place:
+        """Returns where a sample lies."""
+        numbers = (int(array[index]) for array in (self.shard, self.offset, self.length, self.crc32))
+        return Place(self.keys[index].decode(), *numbers)
+
+    def read(self, index: int, columns: Sequence[str], entropy: tuple[int, int, int] = (0, 0, 0)) -> Sample:
+        """Returns one sample; see `Tars.read`."""
+        return self.tars.read(self.place(index), columns, entropy)
+
     def songs(self) -> npt.NDArray[np.bytes_]:
         """Returns the songs of the samples, sorted: what stands before the last `_` of a key."""
         cut = np.char.rfind(self.keys, b"_")
@@ -116,42 +180,6 @@ class ShardSet:
         letters = self.keys.view("S1").reshape(len(self.keys), -1)[:, :widest].copy()
         letters[np.arange(widest) >= cut[:, None]] = b""
         return np.unique(letters.view(f"S{widest}").ravel())
-
-    def read(self, index: int, columns: Sequence[str], entropy: tuple[int, int, int] = (0, 0, 0)) -> Sample:
-        """Returns one sample with the series `columns`.
-
-        Raises:
-            DataError: the tar is cut short or its bytes have changed; names shard and key.
-            SchemaMismatch: the sample lacks a column that the manifest promises.
-        """
-        key = self.keys[index].decode()
-        raw, where = self._checked(index, key)
-        try:
-            sample = parsed(raw, key, columns)
-        except KeyError as error:
-            raise SchemaMismatch(f"{where}: sample {key} has no {error}; build the set again") from error
-        except (ValueError, RowError) as error:
-            raise SchemaMismatch(f"{where}: sample {key} cannot be read ({error}); build the set again") from error
-        return replace(sample, entropy=entropy)
-
-    def _checked(self, index: int, key: str) -> tuple[bytes, str]:
-        """Returns the bytes of a sample and the tar they are from; a damaged local copy of a remote tar heals."""
-        files, shard = self.shards[self.shard[index]]
-        where = f"{files.url.rstrip('/')}/{shard.path}"
-        offset, length = int(self.offset[index]), int(self.length[index])
-        try:
-            raw = files.read_range(shard.path, offset, length, shard.bytes)
-            if not self._is_right(raw, index) and files.forget(shard.path):
-                raw = files.read_range(shard.path, offset, length, shard.bytes)
-        except FileNotFoundError as error:
-            raise DataError(f"{where} is gone; copy the set again or build it again") from error
-        if not self._is_right(raw, index):
-            what = "is cut short" if len(raw) != length else "has changed bytes (its checksum differs)"
-            raise DataError(f"{where} {what} at sample {key}; copy the set again or build it again")
-        return raw, where
-
-    def _is_right(self, raw: bytes, index: int) -> bool:
-        return len(raw) == self.length[index] and zlib.crc32(raw) == self.crc32[index]
 
 
 def refuse_leaks(train: ShardSet, held_out: ShardSet) -> None:
@@ -186,8 +214,9 @@ def _joined_split(manifest: Manifest, split: str, sets: Sequence[SetFiles]) -> S
     return ShardSet(
         manifest,
         split,
-        tuple(shards),
-        tuple(Part(*part) for part in parts),
+        Tars(tuple(shards)),
+        # What is held out is looked at once, whatever it weighs in training.
+        tuple(Part(*part) for part in parts) if split == TRAIN else (),
         keys=arrays["key"],
         shard=owner,
         offset=arrays["offset"],
@@ -198,23 +227,20 @@ def _joined_split(manifest: Manifest, split: str, sets: Sequence[SetFiles]) -> S
 
 
 def _read_index(files: Files, shard: Shard) -> dict[str, Array]:
-    base = files.url.rstrip("/")
     for name in (shard.path, shard.index):
         size = files.size(name)
         if size is None:
-            raise DataError(f"{base}/{name} is gone, but the manifest names it; copy the set again or build it again")
+            raise DataError(f"{files.where(name)} is gone, but the manifest names it; {COPY_AGAIN}")
         if name == shard.path and size != shard.bytes:
-            raise DataError(
-                f"{base}/{name} has {size} bytes, the manifest says {shard.bytes}; copy or build the set again"
-            )
-    where = f"{base}/{shard.index}"
+            raise DataError(f"{files.where(name)} has {size} bytes, the manifest says {shard.bytes}; {COPY_AGAIN}")
+    where = files.where(shard.index)
     try:
         with np.load(io.BytesIO(files.read(shard.index)), allow_pickle=False) as arrays:
             index = {name: arrays[name].astype(dtype) for name, dtype in INDEX_DTYPES.items()}
     except (KeyError, ValueError, OSError, EOFError, zlib.error) as error:
-        raise SchemaMismatch(f"{where} is no index of a tar ({error}); build the set again") from error
+        raise SchemaMismatch(f"{where} is no index of a tar ({error}); {BUILD_AGAIN}") from error
     if any(len(array) != shard.samples for array in index.values()):
         raise SchemaMismatch(
-            f"{where} has {len(index['key'])} samples, the manifest says {shard.samples}; build the set again"
+            f"{where} has {len(index['key'])} samples, the manifest says {shard.samples}; {BUILD_AGAIN}"
         )
     return index

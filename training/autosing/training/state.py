@@ -71,9 +71,11 @@ def save_state(
     """
     from safetensors.torch import save_file
 
+    folder = checkpoints / f"step-{progress.step:08d}"
+    if folder.exists():
+        return folder
     tensors = {**_model_tensors(trained), **_optimiser_tensors(trained)}
     facts = {"progress": asdict(progress), "origin": dict(origin)}
-    folder = checkpoints / f"step-{progress.step:08d}"
     with whole_folder(folder) as draft:
         # A copy each: on CUDA an LSTM's weights share one storage, which the format does not allow.
         save_file({name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}, draft / TENSORS)

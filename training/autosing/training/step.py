@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from autosing.signal.errors import AutosingError
+from autosing.signal.errors import AutosingError, UsageError
 from autosing.training.loader import Batch, Delivery
 from autosing.training.optimisers import Turn
 from autosing.training.ranks import Ranks
@@ -19,8 +19,8 @@ from autosing.training.state import Trained
 from autosing.training.task import Task
 
 GRAD_NORM = "grad_norm"
-# Shapes that are compiled; what comes after them runs as it is.
-MOST_SHAPES = 64
+# Shapes of batches that are compiled; others run as they are.
+MOST_SHAPES = 32
 
 
 class Stepper:
@@ -34,6 +34,9 @@ class Stepper:
 
     def __init__(self, task: Task[Any], trained: Trained, ranks: Ranks) -> None:
         self._task, self._trained, self._ranks = task, trained, ranks
+        if task.config.compile:
+            # PyTorch's own limit of 8 counts all phases together.
+            torch._dynamo.config.recompile_limit = max(len(trained.turns) * MOST_SHAPES, 8)
         self._losses = {turn.phase.name: self._losses_of(turn) for turn in trained.turns}
         self._pieces = 1
 
@@ -79,11 +82,13 @@ class Stepper:
         try:
             return self._backward(turn, *step)
         except torch.OutOfMemoryError as error:
+            # Of several processes the others have begun to average gradients with this one.
             if self._pieces > 1 or self._ranks.size > 1:
                 raise AutosingError(
                     f"batches of {self._task.config.seconds_per_batch} s do not fit the memory of "
                     f"{self._ranks.device}{', nor do halves of them' if self._pieces > 1 else ''} ({error}); start a "
-                    "new run with a smaller seconds_per_batch and more microbatches, which together are the same step"
+                    "new run with a smaller seconds_per_batch and more microbatches, which together are the same step, "
+                    "or with a smaller crop_s where single samples do not fit"
                 ) from error
         # Outside the handler: the exception's frames hold the tensors that did not fit.
         turn.clear()
@@ -123,7 +128,7 @@ class Stepper:
         apart = losses.no_sync() if isinstance(losses, DistributedDataParallel) and not last else nullcontext()
         with apart:
             with self.autocast():
-                shares = {name: total / max(counts[name], 1) for name, total in losses(batch).items()}
+                shares = {name: total / max(_count(counts, name), 1) for name, total in losses(batch).items()}
             weighted = [weights.get(name, 1.0) * share for name, share in shares.items() if weights.get(name, 1.0)]
             # Gradients are averaged over processes; the counts are everyone's, so the sum is wanted.
             (torch.stack(weighted).sum() * self._ranks.size).backward()  # type: ignore[no-untyped-call]
@@ -137,7 +142,6 @@ class Stepper:
         with turn.alone():
             return DistributedDataParallel(
                 losses,
-                broadcast_buffers=False,
                 gradient_as_bucket_view=True,
                 find_unused_parameters=self._task.leaves_unused,
             )
@@ -154,7 +158,7 @@ class _Losses(nn.Module):
     def __init__(self, task: Task[Any], model: nn.Module, phase: str) -> None:
         super().__init__()
         self._task, self._model, self._phase = task, model, phase
-        self._met: set[tuple[torch.Size, ...]] = set()
+        self._met: dict[tuple[torch.Size, ...], int] = {}
         self._compiled = torch.compile(task.losses, dynamic=False) if task.config.compile else task.losses
 
     def forward(self, batch: dict[str, Tensor]) -> Mapping[str, Tensor]:
@@ -166,15 +170,15 @@ class _Losses(nn.Module):
         if not self._task.config.compile:
             return False
         shape = tuple(tensor.shape for tensor in batch.values())
-        if shape in self._met:
-            return True
-        if len(self._met) < MOST_SHAPES:
-            self._met.add(shape)
-        return False
+        known = self._met.get(shape, 0)
+        if known == 1 and sum(times > 1 for times in self._met.values()) >= MOST_SHAPES:
+            return False
+        self._met[shape] = known + 1
+        return known > 0
 
 
 def tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
-    """Returns a batch on the device; the copy runs beside what the device computes."""
+    """Returns a batch on the device; the host does not wait for the copy."""
     found = {name: torch.from_numpy(array) for name, array in batch.arrays.items()}
     if device.type == "cpu":
         return found
@@ -195,10 +199,19 @@ def seed_generators(seed: Sequence[int], device: torch.device) -> None:
         torch.cuda.manual_seed(number)
 
 
+def _count(counts: Mapping[str, float], loss: str) -> float:
+    if loss not in counts:
+        raise UsageError(f"the task gives the loss {loss}, but its batches count only {', '.join(counts)}")
+    return counts[loss]
+
+
 def _pieces(batch: dict[str, Tensor], n: int) -> list[dict[str, Tensor]]:
     """Returns a batch, or its samples in `n` pieces."""
-    size = min(len(tensor) for tensor in batch.values())
+    (size, *others) = {len(tensor) for tensor in batch.values()}
     if n == 1 or size < 2:
         return [batch]
+    if others:
+        lengths = {name: len(tensor) for name, tensor in batch.items()}
+        raise AutosingError(f"a batch cannot be halved: the first axis of its tensors is not the samples ({lengths})")
     cut = {name: torch.tensor_split(tensor, n) for name, tensor in batch.items()}
     return [{name: parts[i] for name, parts in cut.items()} for i in range(n)]

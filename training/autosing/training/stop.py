@@ -11,8 +11,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """Gives an event that the first SIGTERM or Ctrl-C sets; a second one acts as if nobody listened.
+    """Gives an event that SIGTERM and Ctrl-C set; a second Ctrl-C acts as if nobody listened.
 
+    A second SIGTERM is none: a scheduler and torchrun may both tell a process to end, and it is saving its state.
     Outside the main thread, which alone may listen, the event is never set.
     """
     stopping = threading.Event()
@@ -26,8 +27,9 @@ def stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
     def stop(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, former[signal.SIGINT])
         stopping.set()
-        restore()
 
     for number in SIGNALS:
         signal.signal(number, stop)

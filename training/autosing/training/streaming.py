@@ -5,18 +5,17 @@ all of it and keeps its share, and a resumed run begins a new pass. Where the ta
 better in every way. The only file of training that imports webdataset.
 """
 
+import tarfile
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import count, islice
-from types import TracebackType
 
 import numpy as np
 
-from autosing.signal.errors import DataError, SchemaMismatch
-from autosing.training.loader import AHEAD, Batch, Collate, Delivery
+from autosing.signal.errors import DataError, RowError, SchemaMismatch
+from autosing.training.loader import Batch, Collate, Loader, Work
 from autosing.training.manifest import Manifest
 from autosing.training.order import Position, plan_epoch
 from autosing.training.sample import Sample, of_members
@@ -48,9 +47,13 @@ class StreamReading:
     budget_s: float
     crop_s: float = 0.0
 
-    def open(self, start: Position, workers: int = 0, rank: int = 0, ranks: int = 1) -> "StreamLoader":
-        """Returns an endless iterator of batches; one thread reads, whatever the number of workers."""
-        return StreamLoader(self, start, rank, ranks)
+    def open(self, start: Position, workers: int = 0, rank: int = 0, ranks: int = 1) -> Loader:
+        """Returns an endless iterator of batches; one thread reads, whatever the number of workers.
+
+        A pass that was begun before `start` is not gone on with.
+        """
+        works = _works(self, start.batches, rank, ranks)
+        return Loader(works, ThreadPoolExecutor(1, thread_name_prefix="reader"))
 
     def spread(self, n: int) -> Iterator[Sample]:
         """Yields the first `n` samples."""
@@ -66,17 +69,20 @@ class StreamReading:
         import webdataset as wds
 
         urls = [url for pattern in self.urls for url in wds.shardlists.expand_urls(pattern)]
-        shuffle = len(urls) if len(urls) > 1 else False
+        shuffle, seed = len(urls) if len(urls) > 1 else False, self.seed + epoch
         stream = iter(
-            wds.WebDataset(urls, shardshuffle=shuffle, detshuffle=bool(shuffle), seed=self.seed, nodesplitter=_whole)
+            wds.WebDataset(urls, shardshuffle=shuffle, detshuffle=bool(shuffle), seed=seed, nodesplitter=_whole)
         )
+        last = "the first sample"
         while True:
             try:
                 found = next(stream)
             except StopIteration:
                 return
-            except (OSError, ValueError, EOFError, zlib.error) as error:
-                raise DataError(f"the stream {', '.join(self.urls)} broke off: {error}; look at its source") from error
+            except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError) as error:
+                told = ", ".join(self.urls)
+                raise DataError(f"the stream {told} broke off after {last}: {error}; look at its source") from error
+            last = f"sample {found['__key__']}"
             yield self._sample(found, epoch)
 
     def _sample(self, found: dict[str, object], epoch: int) -> Sample:
@@ -84,52 +90,30 @@ class StreamReading:
         files = {f"{key}.{name}": content for name, content in found.items() if isinstance(content, bytes)}
         try:
             sample = of_members(key, files, self.columns)
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, RowError) as error:
             raise SchemaMismatch(f"{found.get('__url__')}: sample {key} cannot be read ({error!r})") from error
         sample = replace(sample, entropy=(self.seed, epoch, 0))
         return sample.cropped(self.crop_s, self.manifest.columns) if self.crop_s else sample
 
 
-class StreamLoader:
-    """An endless iterator of batches that reads ahead in a thread.
+def _works(reading: StreamReading, done: int, rank: int, ranks: int) -> Generator[Work, None, None]:
+    """Yields calls that each take the next batch of one iterator: only the reading thread touches the stream.
 
-    Args:
-        reading: what to read.
-        start: where a run was; a pass that was begun is not gone on with.
-        rank: which of `ranks` equal readers this is.
-        ranks: how many readers share the samples.
+    Positions count the batches of all passes: how many a pass has shows only at its end.
     """
-
-    def __init__(self, reading: StreamReading, start: Position, rank: int, ranks: int) -> None:
-        self._batches = _deliveries(reading, start.epoch + (start.batches > 0), rank, ranks)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="reader")
-        self._waiting: deque[Future[Delivery]] = deque()
-
-    def __iter__(self) -> Iterator[Delivery]:
-        return self
-
-    def __next__(self) -> Delivery:
-        take: Callable[[Iterator[Delivery]], Delivery] = next
-        while len(self._waiting) <= AHEAD:
-            self._waiting.append(self._pool.submit(take, self._batches))
-        return self._waiting.popleft().result()
-
-    def __enter__(self) -> "StreamLoader":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    # Passes are numbered from the batches done on, more than there were passes: none repeats another's order.
+    batches = _endless(reading, done, rank, ranks)
+    for number in count(done, ranks):
+        yield Work(next, (batches,), Position(0, number + ranks), number + rank)
 
 
-def _deliveries(reading: StreamReading, epoch: int, rank: int, ranks: int) -> Iterator[Delivery]:
+def _endless(reading: StreamReading, epoch: int, rank: int, ranks: int) -> Iterator[Batch]:
     for number in count(epoch):
         taken = 0
         own = islice(reading.samples(number), rank, None, ranks)
         while pool := list(islice(own, POOL)):
             for batch in _batches(reading, pool, number, taken):
-                yield Delivery(batch, Position(number, (taken + 1) * ranks), taken * ranks + rank)
+                yield batch
                 taken += 1
         if not taken:
             raise DataError(f"the stream {', '.join(reading.urls)} holds no sample for process {rank} of {ranks}")

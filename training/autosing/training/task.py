@@ -83,6 +83,8 @@ class RunConfig(ABC):
         for name in NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must not be below 0")
+        if 0 < self.crop_s < SHORTEST_CROP_S:
+            raise UsageError(f"crop_s is {self.crop_s}; it must be 0, for whole samples, or at least {SHORTEST_CROP_S}")
         if self.ema_decay >= 1:
             raise UsageError(f"ema_decay is {self.ema_decay}; it must be below 1, for example 0.999, or 0 for none")
 
@@ -96,10 +98,10 @@ class RunConfig(ABC):
         """Returns the task on a built set; raises DataError where the set does not fit."""
 
 
+SHORTEST_CROP_S = 0.05
+MEASURES = ("cache_gb", "peak_tflops")
 COUNTED = ("log_every", "validate_every", "validate_samples", "save_every", "keep_last")
-NOT_NEGATIVE = (
-    *("crop_s", "warmup_steps", "weight_decay", "ema_decay", "seed", "readers", "cache_gb", "peak_tflops", "patience"),
-)
+NOT_NEGATIVE = ("crop_s", "warmup_steps", "weight_decay", "ema_decay", "seed", "readers", "patience", *MEASURES)
 # What may be changed when a run is resumed: it moves no sample and, but for `steps` and rounding, no weight.
 CHANGEABLE = ("steps", "readers", "cache_gb", "device", "compile", "peak_tflops", "patience", *COUNTED)
 
@@ -122,7 +124,7 @@ class Phase:
     modules: tuple[str, ...] = ("",)
     lr_scale: float = 1.0
     betas: tuple[float, float] = (0.9, 0.99)
-    weights: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict, hash=False)
     start: int = 0
     every: int = 1
 
@@ -193,7 +195,8 @@ class Task(ABC, Generic[Model]):
 
         Sums and counts are apart, and counts known before the forward pass, so that several microbatches and several
         processes are divided by what they count together. What a phase adds to `batch` (B, ...), without its graph,
-        the later phases of the step find there. Randomness of torch, NumPy and Python is seeded before each call.
+        the later phases of the step find there. Randomness of torch, NumPy and Python is seeded before each microbatch.
+        Of buffers that change here (running statistics, codebooks), those of the first process are taken by all.
         """
 
     @abstractmethod
