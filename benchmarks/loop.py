@@ -40,7 +40,7 @@ from toy_shards import ToySample, toy_sample, write_set  # noqa: E402
 from autosing.training.loop import Loop, OnStep  # noqa: E402
 from autosing.training.order import START  # noqa: E402
 from autosing.training.ranks import joined  # noqa: E402
-from autosing.training.recipes import find_recipe  # noqa: E402
+from autosing.training.recipes import RECIPES  # noqa: E402
 from autosing.training.shards import Data  # noqa: E402
 from autosing.training.step import tensors  # noqa: E402
 from autosing.training.task import RunConfig  # noqa: E402
@@ -59,12 +59,12 @@ def config_of(model: str, steps: int, device: str, compiled: bool) -> RunConfig:
     common = {"steps": steps, "warmup_steps": 10, "ema_decay": EMA, "log_every": 10, "device": device, **often}
     common |= {"compile": compiled, "validate_samples": 1}
     if model == "acoustic":
-        return find_recipe("acoustic")(size="tiny", seconds_per_batch=12.0, crop_s=1.5, **common)
-    from decoder import SIZES
+        return RECIPES["acoustic"](size="tiny", seconds_per_batch=12.0, crop_s=1.5, **common)
+    from decoder import SIZES, recipe
 
     length, batch = SIZES[model].length, {"tiny": 8, "124m": 32, "350m": 12}[model]  # type: ignore[index]
     seconds = length / UNITS_PER_S
-    return find_recipe("decoder:recipe")(size=model, seconds_per_batch=batch * seconds, crop_s=seconds, **common)
+    return recipe(size=model, seconds_per_batch=batch * seconds, crop_s=seconds, **common)
 
 
 def write_shards(folder: Path, model: str, n: int) -> Path:

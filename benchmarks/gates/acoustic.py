@@ -24,7 +24,8 @@ from autosing.pipeline.ingest.synthetic import REFERENCE_COLUMNS, SyntheticSourc
 from autosing.pipeline.run import RunOptions, process  # noqa: E402
 from autosing.pipeline.settings import Project  # noqa: E402
 from autosing.training.comparison import compare_acoustic  # noqa: E402
-from autosing.training.recipes import acoustic, apply_settings, train  # noqa: E402
+from autosing.training.recipes import acoustic, apply_settings  # noqa: E402
+from autosing.training.run import train  # noqa: E402
 
 LIMITS = {"units": 0.85, "units + F0 + energy": 0.70}
 WITHOUT = ("use_f0=false", "use_energy=false")

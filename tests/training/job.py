@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from autosing.training.recipes import train
+from autosing.training.run import train
 
 
 def main(job: Mapping[str, Any]) -> None:

@@ -17,7 +17,8 @@ from autosing.training.baselines import MeanBaseline, RidgeBaseline
 from autosing.training.loop import TrainingDiverged
 from autosing.training.manifest import Manifest
 from autosing.training.metrics import mel_l1
-from autosing.training.recipes import acoustic, train
+from autosing.training.recipes import acoustic
+from autosing.training.run import train
 from autosing.training.sample import Sample
 from autosing.training.shards import ShardSet
 
@@ -71,7 +72,10 @@ def test_a_loss_that_is_no_number_names_its_samples(tmp_path: Path) -> None:
     broken = dict(samples[3].series) | {"energy": np.full(80, np.nan, np.float32)}
     samples[3] = replace(samples[3], series=broken)
     data = write_set(tmp_path / "set", {"train": [samples]})
-    with pytest.raises(TrainingDiverged, match=rf"mel_l1 is nan; its samples are .*{samples[3].key}"):
+    with pytest.raises(
+        TrainingDiverged,
+        match=rf"mel_l1 is nan, which arose in this process; the samples of this process are .*{samples[3].key}",
+    ):
         train("acoustic", data, tmp_path / "run", [*TINY, "steps=12", "seconds_per_batch=2"])
     assert not (tmp_path / "run/checkpoints").exists()
 

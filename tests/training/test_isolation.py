@@ -15,7 +15,7 @@ class Blocker(MetaPathFinder):
 
 sys.meta_path.insert(0, Blocker())
 from pathlib import Path
-from autosing.training.recipes import train
+from autosing.training.run import train
 assert "torch" not in sys.modules, "recipes are told without torch"
 settings = ["size=tiny", "steps=3", "seconds_per_batch=2", "validate_samples=1"]
 print(train("acoustic", Path(sys.argv[1]), Path(sys.argv[2]), settings).step)

@@ -12,10 +12,10 @@ from toy_shards import ToySample, toy_sample, toy_samples, write_set
 
 from autosing.models.directory import load_model
 from autosing.signal.errors import UsageError
-from autosing.training import recipes
 from autosing.training.manifest import Manifest
 from autosing.training.provenance import provenance
-from autosing.training.recipes import RECIPES, train
+from autosing.training.recipes import RECIPES, default_config
+from autosing.training.run import train
 
 SETTINGS = ["seconds_per_batch=2", "log_every=2", "validate_every=2", "save_every=4"]
 
@@ -112,7 +112,7 @@ def test_four_samples_are_learned_by_heart(tmp_path: Path, recipe: str) -> None:
     often = [steps.replace("steps", name) for name in ("validate_every", "log_every", "save_every")]
     settings = [*OVERFIT[recipe], *often, "seconds_per_batch=2", "warmup_steps=10", "lr=6e-3"]
     result = train(recipe, data, tmp_path / "run", settings)
-    task = recipes.find_recipe(recipe)().task(Manifest.read(data))
+    task = default_config(recipe).task(Manifest.read(data))
     assert result.metrics[f"valid/{task.metric}"] <= task.overfit_bound
 
 

@@ -10,7 +10,7 @@ from toy_shards import ToySample, lay_side_by_side, toy_samples, write_set
 from autosing.signal.errors import DataError, SchemaMismatch, UsageError
 from autosing.training.loader import Reading
 from autosing.training.order import Part, plan_epoch
-from autosing.training.recipes import train
+from autosing.training.run import train
 from autosing.training.shards import Data, refuse_leaks
 
 SHARD = np.repeat(np.arange(30), 20)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from autosing.signal.errors import UsageError
-from autosing.training.recipes import RECIPES, acoustic, apply_settings, describe_recipes, train
+from autosing.training.recipes import RECIPES, acoustic, apply_settings, describe_recipes
+from autosing.training.run import train
 
 
 def test_settings_are_read_by_their_type() -> None:

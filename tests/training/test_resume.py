@@ -12,7 +12,7 @@ from runs import assert_same_run, logged
 
 from autosing.signal.errors import CheckpointError, UsageError
 from autosing.training.loop import OnStep, RunResult
-from autosing.training.recipes import train
+from autosing.training.run import train
 
 STEPS = 40
 COMMON = [

@@ -19,12 +19,12 @@ from autosing.page.svg import Scale
 from autosing.signal.errors import UsageError
 from autosing.training.look import Look, Sound
 from autosing.training.pictures import codebook_figure
-from autosing.training.recipes import train
 from autosing.training.record import Record
 from autosing.training.report import write_report
 from autosing.training.report.clock import wall_seconds
 from autosing.training.report.curves import LEFT, MOST_POINTS, RIGHT, WIDTH, chart, levels, thinned
 from autosing.training.report.log import Series, read_log
+from autosing.training.run import train
 
 HOSTILE = "<script>alert('&\"')</script>/../x"
 

@@ -107,7 +107,8 @@ class Road:
 
     def _train(self, run: Path, singers: bool) -> "AcousticComparison":
         from autosing.training.comparison import compare_acoustic
-        from autosing.training.recipes import acoustic, apply_settings, train
+        from autosing.training.recipes import acoustic, apply_settings
+        from autosing.training.run import train
 
         interval = max(self.steps // 5, 1)
         settings = [*SETTINGS, f"steps={self.steps}", f"validate_every={interval}", f"save_every={interval}"]

@@ -46,22 +46,18 @@ def train(
         return
     if recipe is None or not data or out is None:
         raise UsageError("train needs RECIPE, --data and --out; `autosing train --list` shows the recipes")
-    if stream and (workers or address):
-        raise UsageError("--stream is for processes on this machine: leave out --workers and --address")
+    from autosing.training.run import Job, run
+
+    job = Job(recipe, tuple(data), out, tuple(set_ or ()), resume, tuple(weight or ()), tuple(stream or ()))
     if workers is None and not address:
-        from autosing.training.recipes import train as run
-
-        result = run(recipe, data, out, set_ or [], resume, StepLines(), weight or [], stream or [])
+        if gpus_per_worker:
+            raise UsageError("--gpus-per-worker is for workers on Ray: give --workers N, or use torchrun")
+        result = run(job, tell)
     else:
-        from autosing.training.on_ray import train_on_ray
+        from autosing.training.on_ray import run_on_ray
 
-        result = train_on_ray(
-            *(recipe, data, out, set_ or [], resume, StepLines(), weight or []),
-            workers=workers or 1,
-            gpus_per_worker=gpus_per_worker,
-            cpus_per_worker=cpus_per_worker,
-            address=address,
-        )
+        share = {"gpus_per_worker": gpus_per_worker, "cpus_per_worker": cpus_per_worker}
+        result = run_on_ray(job, tell, workers=workers or 1, address=address, **share)
     if result.report:
         _tell(result)
 
@@ -74,17 +70,11 @@ def _tell(result: "RunResult") -> None:
     print(f"report: {result.report}")
 
 
-class StepLines:
-    """Prints each new line of the log on stderr."""
-
-    def __init__(self) -> None:
-        self._last: Mapping[str, float] = {}
-
-    def __call__(self, step: int, values: Mapping[str, float]) -> None:
-        if values is not self._last and values:
-            told = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-            print(f"step {step}  {told}", file=sys.stderr, flush=True)
-        self._last = values
+def tell(step: int, values: Mapping[str, float]) -> None:
+    """Prints a line of the log on stderr, where there is one."""
+    if values:
+        told = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        print(f"step {step}  {told}", file=sys.stderr, flush=True)
 
 
 def _list() -> None:

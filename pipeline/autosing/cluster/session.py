@@ -17,7 +17,7 @@ OBJECT_STORE_BYTES = 100 << 20
 def ray_session(
     address: str | None, cpus: int | None = None, variables: Mapping[str, str] | None = None
 ) -> Iterator[tuple[float, float]]:
-    """Starts or joins Ray; yields the number of CPUs and GPUs.
+    """Starts or joins Ray, or takes the session that this process has; yields the number of CPUs and GPUs.
 
     Args:
         address: of a running cluster; None starts one on this machine.
@@ -28,11 +28,14 @@ def ray_session(
     import ray
 
     environment: dict[str, Any] = {"env_vars": dict(variables or {})}
-    if address:
+    own = not ray.is_initialized()
+    if not own:
+        pass
+    elif address:
         with tempfile.TemporaryDirectory(prefix="autosing-") as scratch:
             environment["py_modules"] = shipped_code(Path(scratch))
             ray.init(address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR)
-    elif not ray.is_initialized():
+    else:
         ray.init(
             "local",
             num_cpus=cpus or os.cpu_count(),
@@ -46,7 +49,8 @@ def ray_session(
         total = ray.cluster_resources()  # type: ignore[no-untyped-call]
         yield total.get("CPU", 1.0), total.get("GPU", 0.0)
     finally:
-        ray.shutdown()
+        if own:
+            ray.shutdown()
 
 
 def shipped_code(folder: Path) -> list[str]:

@@ -3,27 +3,28 @@
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from autosing.models.directory import save_model
 from autosing.models.folder import recover_folder
-from autosing.signal.errors import AutosingError
+from autosing.signal.errors import AutosingError, CheckpointError
 from autosing.training.ema import Ema
 from autosing.training.loader import Delivery, Reading
 from autosing.training.optimisers import turns
 from autosing.training.pace import Pace, peak_tflops
 from autosing.training.ranks import Ranks, share_of_a_step
-from autosing.training.record import Record
+from autosing.training.record import Record, last_metrics
 from autosing.training.report import write_report
 from autosing.training.schedule import lr_factor
-from autosing.training.shards import Data, ShardSet, refuse_leaks
+from autosing.training.shards import TRAIN, VALID, Data, ShardSet, refuse_leaks
 from autosing.training.state import Progress, Trained, load_state, save_state, saved_states
 from autosing.training.step import GRAD_NORM, Stepper, seed_generators, tensors
 from autosing.training.stop import stop_signals
@@ -99,35 +100,36 @@ class Loop:
         self._task, self._config, self._folder, self._ranks = task, task.config, folder, ranks
         self._origin = dict(origin or {})
         self._share = share_of_a_step(self._config.microbatches, ranks.size)
-        valid = data.split("valid") if data.manifest.has("valid") else None
+        valid = data.split(VALID) if data.manifest.has(VALID) else None
         self._valid = self._reading(valid, training=False) if valid else None
         self._train: Reading | StreamReading
         if stream:
             self._train = self._streaming(data, stream)
         else:
-            self._train = self._reading(data.split("train"), training=True)
-            if valid:
+            self._train = self._reading(data.split(TRAIN), training=True)
+            if valid and ranks.is_first:
                 refuse_leaks(self._train.shards, valid)
         self._trained = self._start()
+        self._metrics: Mapping[str, float] = {}
         self._progress = self._resumed()
         self._stepper = Stepper(task, self._trained, ranks)
         self._pending: list[_Taken] = []
-        self._metrics: Mapping[str, float] = {}
 
-    def run(self, on_step: OnStep | None = None) -> RunResult:
+    def run(self, on_step: OnStep | None = None, stopping: threading.Event | None = None) -> RunResult:
         """Trains to the last step, or until SIGTERM or Ctrl-C, after which the state is saved.
 
         Args:
             on_step: called after each step with its number and what was logged at it, mostly nothing.
+            stopping: set to do as SIGTERM does.
 
         Raises:
             DataError: a shard is damaged.
             TrainingDiverged: a loss is not finite; names the step and its samples.
         """
         with ExitStack() as stack:
-            stopping = stack.enter_context(stop_signals())
+            signalled = stack.enter_context(stop_signals())
             record = stack.enter_context(Record(self._folder, self._progress.step)) if self._ranks.is_first else None
-            self._steps(record, stopping, on_step)
+            self._steps(record, lambda: signalled.is_set() or (stopping is not None and stopping.is_set()), on_step)
             if not self._finished:
                 self._save_state()
         self._ranks.wait()
@@ -166,16 +168,22 @@ class Loop:
             recover_folder(self._folder / MODEL)
         states = saved_states(self._folder / CHECKPOINTS)
         progress = load_state(states[-1], self._trained) if states else Progress()
-        self._ranks.wait()
+        self._metrics = last_metrics(self._folder, progress.step) if self._ranks.is_first else {}
+        places = [float(progress.step), float(progress.position.epoch), float(progress.position.batches)]
+        if self._ranks.total(places) != [self._ranks.size * place for place in places]:
+            raise CheckpointError(
+                f"process {self._ranks.rank} found step {progress.step} in {self._folder}, others another: all processes "
+                "of a run must see the same folder"
+            )
         return progress
 
-    def _steps(self, record: Record | None, stopping: threading.Event, on_step: OnStep | None) -> None:
+    def _steps(self, record: Record | None, is_stopping: Callable[[], bool], on_step: OnStep | None) -> None:
         config, progress, ranks = self._config, self._progress, self._ranks
         with self._train.open(progress.position, config.readers, ranks.rank, ranks.size) as loader:
             pace = Pace()
             while not self._finished:
                 deliveries = pace.timed(loader, self._share)
-                read, counts, stop = self._agreed(deliveries, stopping.is_set())
+                read, counts, stop = self._agreed(deliveries, is_stopping())
                 if stop:
                     return
                 pace.add(read)
@@ -235,27 +243,19 @@ class Loop:
 
     def _settle(self) -> None:
         """Fetches the losses of the steps since the last time, over all processes, and makes sure they are numbers."""
+        if not self._pending:
+            return
+        own = torch.stack([value for taken in self._pending for value in taken.losses.values()]).tolist()
+        names = [name for taken in self._pending for name in taken.losses]
+        # Norms are of gradients that are everyone's already.
+        sums = self._ranks.total([0.0 if n.startswith(GRAD_NORM) else v for n, v in zip(names, own, strict=True)])
+        values = iter([v if n.startswith(GRAD_NORM) else s for n, v, s in zip(names, own, sums, strict=True)])
+        parts = iter(own)
         for taken in self._pending:
-            names = list(taken.losses)
-            own = torch.stack(list(taken.losses.values())).tolist()
-            parts = [0.0 if name.startswith(GRAD_NORM) else value for name, value in zip(names, own, strict=True)]
-            sums = dict(zip(names, self._ranks.total(parts), strict=True))
-            values = {n: own[i] if n.startswith(GRAD_NORM) else sums[n] for i, n in enumerate(names)}
-            wrong = [name for name, value in values.items() if not math.isfinite(value)]
-            if wrong:
-                raise TrainingDiverged(
-                    f"step {taken.step}: {wrong[0]} is {values[wrong[0]]}; {self._whose(parts)} are "
-                    f"{', '.join(taken.keys)}. "
-                    "Look at these samples, or start a new folder with a lower lr; the last state is as it was"
-                )
-            self._progress.window.append(values)
+            step = {name: next(values) for name in taken.losses}
+            refuse_divergence(taken.step, step, {name: next(parts) for name in taken.losses}, taken.keys)
+            self._progress.window.append(step)
         self._pending.clear()
-
-    def _whose(self, parts: Sequence[float]) -> str:
-        if self._ranks.size == 1:
-            return "its samples"
-        guilty = any(not math.isfinite(part) for part in parts)
-        return f"the samples of process {self._ranks.rank}, {'where it arose' if guilty else 'among others'},"
 
     def _keep(self, record: Record | None) -> None:
         """Validates, keeps the model if it is the best so far, and saves the state, as far as each is due."""
@@ -275,7 +275,7 @@ class Loop:
             value = self._metrics[f"valid/{self._task.metric}"]
         (value,) = self._ranks.total([value])
         sign = -1 if self._task.higher_is_better else 1
-        if not math.isnan(value) and (progress.best is None or sign * value < sign * progress.best):
+        if math.isfinite(value) and (progress.best is None or sign * value < sign * progress.best):
             progress.best, progress.stale = value, 0
             self._save_model()
         else:
@@ -284,12 +284,12 @@ class Loop:
     def _validate(self, record: Record) -> dict[str, float]:
         model, step = self._trained.model, self._progress.step
         assert self._valid is not None
-        model.eval()
         seed_generators([self._config.seed], self._ranks.device)
-        with torch.no_grad(), self._averaged(), self._stepper.autocast():
-            metrics = self._task.validate(model, self._validation_batches(self._valid))
-            look = self._task.look(model, next(self._validation_batches(self._valid)))
-        model.train()
+        with torch.no_grad(), self._averaged(), _evaluating(model), self._stepper.autocast():
+            batches = self._validation_batches(self._valid)
+            first = next(batches)
+            metrics = self._task.validate(model, chain([first], batches))
+            look = self._task.look(model, first)
         metrics = {f"valid/{name}": value for name, value in metrics.items()}
         record.scalars(step, metrics)
         record.look(step, look)
@@ -306,7 +306,8 @@ class Loop:
 
     def _save_model(self) -> None:
         if self._ranks.is_first:
-            training = {**self._origin, "step": self._progress.step, "metrics": dict(self._metrics)}
+            metrics = {name: value if math.isfinite(value) else None for name, value in self._metrics.items()}
+            training = {**self._origin, "step": self._progress.step, "metrics": metrics}
             with self._averaged():
                 kept = self._task.kept(self._trained.model)
                 save_model(self._folder / MODEL, kept, self._task.contract(), training)
@@ -319,3 +320,35 @@ class Loop:
 
     def _averaged(self) -> AbstractContextManager[None]:
         return self._trained.ema.in_place() if self._trained.ema else nullcontext()
+
+
+def refuse_divergence(step: int, values: Mapping[str, float], parts: Mapping[str, float], keys: Sequence[str]) -> None:
+    """Raises TrainingDiverged where a loss or norm of a step is no number.
+
+    Args:
+        step: which one.
+        values: of all processes together.
+        parts: of this process.
+        keys: of its samples.
+    """
+    wrong = [name for name, value in values.items() if not math.isfinite(value)]
+    if not wrong:
+        return
+    arose = any(not math.isfinite(part) for name, part in parts.items() if not name.startswith(GRAD_NORM))
+    raise TrainingDiverged(
+        f"step {step}: {wrong[0]} is {values[wrong[0]]}{', which arose in this process' if arose else ''}; the samples "
+        f"of this process are {', '.join(keys)}. "
+        "Look at these samples, or start a new folder with a lower lr; the last state is as it was"
+    )
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Puts a model into evaluation for a block, and each module back to how it was: frozen parts stay so."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

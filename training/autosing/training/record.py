@@ -42,7 +42,7 @@ class Record:
         recover_folder(self._look)
         if _look_step(self._look) > step:
             shutil.rmtree(self._look)
-        self._board = SummaryWriter(str(folder / BOARD), purge_step=step + 1 if step else None)
+        self._board = SummaryWriter(str(folder / BOARD), purge_step=step + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Adds one line of named values, named like `train/mel_l1`."""
@@ -100,6 +100,15 @@ def _step_of(line: str) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return math.inf
+
+
+def last_metrics(folder: Path, step: int) -> dict[str, float]:
+    """Returns the metrics of the last validation in a run's log, not after a step; empty if there was none."""
+    log = folder / LOG
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    told = [json.loads(line) for line in lines if _step_of(line) <= step]
+    found = [{n: v for n, v in line.items() if n.startswith("valid/")} for line in told]
+    return next((metrics for metrics in reversed(found) if metrics), {})
 
 
 def _named(shown: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
