@@ -172,8 +172,8 @@ class Loop:
         places = [float(progress.step), float(progress.position.epoch), float(progress.position.batches)]
         if self._ranks.total(places) != [self._ranks.size * place for place in places]:
             raise CheckpointError(
-                f"process {self._ranks.rank} found step {progress.step} in {self._folder}, others another: all processes "
-                "of a run must see the same folder"
+                f"process {self._ranks.rank} found step {progress.step} in {self._folder}, others another: "
+                "all processes of a run must see the same folder"
             )
         return progress
 

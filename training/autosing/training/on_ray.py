@@ -9,6 +9,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -119,7 +120,12 @@ def _fit(job: Job, notes: Path, workers: int, needed: dict[str, float], name: st
         scaling_config=ScalingConfig(num_workers=workers, use_gpu="GPU" in needed, resources_per_worker=needed),
         run_config=RunConfig(name=name, storage_path=str(notes)),
     )
-    told: dict[str, Any] = trainer.fit().return_value  # type: ignore[attr-defined]
+    # In a thread: in the main one Ray would answer Ctrl-C itself, by killing the workers.
+    pool = ThreadPoolExecutor(1, thread_name_prefix="ray-train")
+    try:
+        told: dict[str, Any] = pool.submit(trainer.fit).result().return_value  # type: ignore[attr-defined]
+    finally:
+        pool.shutdown(wait=False)
     return told
 
 
