@@ -51,6 +51,21 @@ def test_all_series_are_cut_at_the_same_moment() -> None:
             assert len(series) == pytest.approx(1.6 * float(rate), abs=0.51)
 
 
+def test_words_of_a_crop_are_those_inside_it_and_its_text_is_not_told() -> None:
+    words = [{"text": str(i), "start_s": i * 0.4, "end_s": i * 0.4 + 0.4} for i in range(16)]
+    info = {"seconds": SECONDS, "start_s": 10.0, "end_s": 16.4, "text": "all of it", "words": words}
+    whole = Sample(
+        "0" * 16 + "_0", sample().series, {**info, "values": {"notes": words, "tempo": 90}}, (0, 3, 0), 22_050
+    )
+    told = whole.cropped(1.6, COLUMNS).info
+    assert told["text"] is None and told["values"]["tempo"] == 90
+    assert (told["start_s"], told["end_s"]) == (10 + told["crop_s"], 10 + told["crop_s"] + 1.6)
+    middles = {str(i): i * 0.4 + 0.2 - told["crop_s"] for i in range(16)}
+    assert [w["text"] for w in told["words"]] == [text for text, middle in middles.items() if 0 <= middle < 1.6]
+    assert told["values"]["notes"] == told["words"]
+    assert all(0 <= w["start_s"] < w["end_s"] <= 1.6 for w in told["words"])
+
+
 def test_starts_are_spread_over_the_whole_sample_and_follow_epoch_and_key() -> None:
     starts = [sample(epoch).cropped(1.6, COLUMNS).info["crop_s"] for epoch in range(300)]
     assert starts == [sample(epoch).cropped(1.6, COLUMNS).info["crop_s"] for epoch in range(300)]

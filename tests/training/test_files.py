@@ -117,6 +117,40 @@ def test_remote_files_travel_to_other_processes(remote: str) -> None:
     assert opened.size("nothing.tar") is None
 
 
+class Moody:
+    """A store that does not answer some times."""
+
+    def __init__(self, failures: int, error: type[OSError]) -> None:
+        self.left, self.error = failures, error
+
+    def __call__(self) -> bytes:
+        self.left -= 1
+        if self.left >= 0:
+            raise self.error("busy")
+        return b"content"
+
+
+def test_a_store_that_does_not_answer_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PAUSES_S", (0.0, 0.0))
+    remote = RemoteFiles("s3://bucket/set", Cache(Path("nowhere"), 0))
+    assert remote._patiently(Moody(2, ConnectionError)) == b"content"
+    with pytest.raises(DataError, match=r"s3://bucket/set cannot be read \(busy\); resume the run when it can"):
+        remote._patiently(Moody(3, TimeoutError))
+    refusing = Moody(1, PermissionError)
+    with pytest.raises(DataError, match=r"cannot be read"):
+        remote._patiently(refusing)
+    assert refusing.left == 0, "asking again would not help"
+
+
+def test_without_a_cache_no_more_than_the_sample_is_fetched(remote: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = []
+    shards = Data.open(remote).cached(0).split("train")
+    whole = RemoteFiles._fetched
+    monkeypatch.setattr(RemoteFiles, "_fetched", lambda self, *range_: fetched.append(range_) or whole(self, *range_))
+    shards.read(4, COLUMNS)
+    assert fetched == [("train-00001.tar", int(shards.offset[4]), int(shards.offset[4] + shards.length[4]))]
+
+
 def test_an_address_that_nothing_can_open_is_named() -> None:
     with pytest.raises(UsageError, match=r"nonsense://somewhere/set cannot be read"):
         Data.open("nonsense://somewhere/set")

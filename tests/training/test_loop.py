@@ -1,6 +1,8 @@
 """What a run keeps, when it ends by itself, and what it says of itself."""
 
 import json
+import os
+import signal
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ from toy_judged import Judged
 from toy_shards import ToySample, toy_sample, toy_samples, write_set
 
 from autosing.models.directory import load_model
-from autosing.signal.errors import UsageError
+from autosing.signal.errors import DataError, UsageError
 from autosing.training.manifest import Manifest
 from autosing.training.provenance import provenance
 from autosing.training.recipes import RECIPES, default_config
@@ -28,6 +30,48 @@ def test_the_best_model_is_kept_by_the_metric(toy_set: Path, tmp_path: Path, rec
     training = load_model(result.model).training
     assert (training["step"], training["recipe"]) == (best, f"toy_judged:{recipe}")
     assert result.metrics == {"valid/mel_l1": 4.0}
+
+
+def test_a_metric_that_is_no_number_neither_is_best_nor_ends_the_run(toy_set: Path, tmp_path: Path) -> None:
+    Judged.told = [float("inf"), 3.0]
+    Judged.beside = float("nan")
+    result = train("toy_judged:low", toy_set, tmp_path / "run", [*SETTINGS, "steps=4"])
+    Judged.beside = None
+    assert result.model is not None
+    assert load_model(result.model).training["metrics"] == {"valid/mel_l1": 3.0, "valid/beside": None}
+
+
+def test_frozen_parts_stay_as_they_are_through_a_validation(toy_set: Path, tmp_path: Path) -> None:
+    Judged.told = [5.0, 4.0]
+    Judged.modes.clear()
+    train("toy_judged:frozen", toy_set, tmp_path / "run", [*SETTINGS, "steps=4"])
+    assert Judged.modes == [(True, False)] * 4, "the generator trains, its dropout is frozen"
+
+
+def test_a_folder_is_of_one_run_at_a_time(toy_set: Path, tmp_path: Path) -> None:
+    def another(step: int, line: object) -> None:
+        if step == 1:
+            with pytest.raises(UsageError, match=r"another process trains in .*run; wait for it"):
+                train("toy_gan:recipe", toy_set, tmp_path / "run", [], resume=True)
+
+    train("toy_gan:recipe", toy_set, tmp_path / "run", [*SETTINGS, "steps=2"], on_step=another)
+
+
+def test_a_file_in_place_of_the_folder_is_named(toy_set: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    with pytest.raises(UsageError, match=r"run is a file; give a folder"):
+        train("toy_gan:recipe", toy_set, tmp_path / "run")
+
+
+def test_a_scheduler_that_says_stop_twice_does_not_lose_the_state(toy_set: Path, tmp_path: Path) -> None:
+    def twice(step: int, line: object) -> None:
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    result = train("toy_gan:recipe", toy_set, tmp_path / "run", [*SETTINGS, "steps=10"], on_step=twice)
+    assert (result.step, result.finished) == (3, False)
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["step-00000003"]
 
 
 def test_patience_ends_a_run_and_resuming_it_does_nothing(toy_set: Path, tmp_path: Path) -> None:
@@ -138,3 +182,19 @@ def test_a_stream_from_a_pipe_trains_like_a_set(tmp_path: Path) -> None:
     assert "pipe:" not in facts, "a command is never taken from a file"
     longer = train("toy_gan:recipe", data, tmp_path / "run", ["steps=8"], resume=True, stream=pipes)
     assert (longer.step, longer.finished) == (8, True)
+    with pytest.raises(UsageError, match=r"was started with a stream, and goes on so; give it one"):
+        train("toy_gan:recipe", data, tmp_path / "run", ["steps=9"], resume=True)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    "source", ["{folder}/set/train-00000.tar", "pipe:cat {folder}/set/train-00000.tar", "pipe:false"]
+)
+def test_a_stream_that_breaks_off_says_where(tmp_path: Path, source: str) -> None:
+    samples = toy_samples(6)
+    data = write_set(tmp_path / "set", {"train": [samples]})
+    tar = data / "train-00000.tar"
+    tar.write_bytes(tar.read_bytes()[: tar.stat().st_size // 2])
+    told = "the first sample" if "false" in source else r"sample [0-9a-f]{16}_[0-9]+"
+    with pytest.raises(DataError, match=rf"the stream .* broke off after ({told}).*: .*look at its source"):
+        train("toy_gan:recipe", data, tmp_path / "run", SETTINGS, stream=[source.format(folder=tmp_path)])

@@ -69,6 +69,12 @@ def test_the_samples_of_all_sets_are_read_with_one_table_of_singers(tmp_path: Pa
     assert len(data.split("valid")) == 2
 
 
+def test_what_is_held_out_is_looked_at_once_whatever_it_weighs(tmp_path: Path) -> None:
+    data = Data.open(two_sets(tmp_path, toy_samples(4, first=20)), [3.0, 0.1])
+    reading = Reading(data.split("valid"), ("units",), lay_side_by_side, 0, 4.0)
+    assert sorted(key for batch in reading.epoch(0) for key in batch.keys) == sorted(s.key for s in toy_samples(2, 4))
+
+
 def test_a_second_turn_has_randomness_of_its_own(tmp_path: Path) -> None:
     reading = Reading(
         Data.open(two_sets(tmp_path, toy_samples(4, first=20)), [1.0, 3.0]).split("train"),

@@ -201,6 +201,21 @@ def test_each_phase_moves_its_own_parameters_when_it_is_due() -> None:
     assert all(p.grad is None and p.requires_grad for p in four.model.parameters())
 
 
+def test_what_no_phase_moves_stays_and_gathers_no_gradient() -> None:
+    taken = take(8, steps=2, phases=[Phase("first", ("a",), weights={"told": 0.0})])
+    before = Line(LineConfig()).build()
+    assert torch.equal(taken.weights("b.weight"), before.get_parameter("b.weight"))
+    assert taken.model.get_parameter("b.weight").grad is None
+
+
+def test_a_loss_that_batches_do_not_count_is_named() -> None:
+    task = Line(LineConfig())
+    model = task.build()
+    stepper = Stepper(task, Trained(model, turns(task, model), None), ALONE)
+    with pytest.raises(UsageError, match=r"gives the loss told, but its batches count only loss"):
+        stepper.take(0, 0.1, deliveries(8), {"loss": 8.0})
+
+
 def test_a_loss_of_no_weight_is_told_and_moves_nothing() -> None:
     told = take(8, phases=[Phase(weights={"told": 0.0})])
     moved = take(8, phases=[Phase(weights={"told": 5.0})])
@@ -212,6 +227,7 @@ def test_a_loss_of_no_weight_is_told_and_moves_nothing() -> None:
     ("phases", "message"),
     [
         ([Phase("one", ("a",)), Phase("two", ("a", "b"))], r"two phases of the task move the same parameter"),
+        ([Phase("one", ("a",)), Phase("one", ("b",))], r"or have one name"),
         ([Phase("one", ("c",))], r"the phase one moves 'c', which is no module of the model"),
     ],
 )

@@ -159,7 +159,7 @@ class Loop:
         model = self._task.build()
         if not saved_states(self._folder / CHECKPOINTS):
             self._task.initialise(model, self._train.spread(self._task.statistics_samples))
-        model.to(self._ranks.device).train()
+        model.to(self._ranks.device)
         decay = self._config.ema_decay
         return Trained(model, turns(self._task, model), Ema(self._task.kept(model), decay) if decay else None)
 

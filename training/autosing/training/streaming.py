@@ -80,8 +80,8 @@ class StreamReading:
             except StopIteration:
                 return
             except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError) as error:
-                told = ", ".join(self.urls)
-                raise DataError(f"the stream {told} broke off after {last}: {error}; look at its source") from error
+                told, why = ", ".join(self.urls), error.args[0] if error.args else error
+                raise DataError(f"the stream {told} broke off after {last}: {why}; look at its source") from error
             last = f"sample {found['__key__']}"
             yield self._sample(found, epoch)
 
