@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from toy_shards import toy_samples, write_set
 
+from autosing.signal.decode import encode
 from autosing.signal.errors import AutosingError, DataError, MissingColumn, SchemaMismatch
 from autosing.training.manifest import Manifest
+from autosing.training.sample import AUDIO, of_members
 from autosing.training.shards import ShardSet
 
 
@@ -123,3 +125,14 @@ def test_a_split_that_is_not_there_is_named_with_those_that_are(fresh_set: Path)
 def test_a_missing_column_is_named_with_those_that_are_there(fresh_set: Path) -> None:
     with pytest.raises(MissingColumn, match=r"has no column pitch; it has energy, f0_hz, mel, units, voiced"):
         Manifest.read(fresh_set).require(["mel", "pitch"])
+
+
+def test_the_audio_of_a_sample_is_read_by_its_name() -> None:
+    wave = np.sin(2 * np.pi * 440 * np.arange(8_000) / 16_000).astype(np.float32) / 2
+    files = {"k_0.json": b'{"seconds": 0.5}', "k_0.flac": encode(wave[:, None], 16_000, "FLAC")}
+    sample = of_members("k_0", files, [AUDIO])
+    assert sample.sample_rate_hz == 16_000
+    np.testing.assert_allclose(sample.series[AUDIO], wave, atol=1e-4)
+    crop = sample.cropped(0.1, {})
+    start = round(crop.info["crop_s"] * 16_000)
+    np.testing.assert_array_equal(crop.series[AUDIO], sample.series[AUDIO][start : start + 1_600])

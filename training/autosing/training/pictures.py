@@ -16,6 +16,7 @@ from autosing.page.media import COLOURS, contrast
 from autosing.page.mel_axis import ROUND_HZ, band_centres_hz
 from autosing.page.numerals import note_name
 from autosing.signal.mel import MelSpec
+from autosing.training.metrics import CodebookUse
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -210,17 +211,10 @@ def _draw_codebook(panel: "Axes", counts: Array) -> None:
 
 def codebook_use(counts: Array) -> str:
     """Returns in words how many codes (V,) are used, their entropy beside the highest one, and how many are dead."""
-    n_codes, used = len(counts), int((counts > 0).sum())
-    return (
-        f"{used} of {n_codes} codes used, {entropy_bits(counts):.3g} of {math.log2(n_codes):.3g} bits, "
-        f"{n_codes - used} dead"
-    )
-
-
-def entropy_bits(counts: Array) -> float:
-    """Returns the entropy of how often codes (V,) are used, in bits; 0 where none is."""
-    shares = counts[counts > 0] / max(float(counts.sum()), 1.0)
-    return float(-(shares * np.log2(shares)).sum()) + 0.0
+    use = CodebookUse(counts)
+    n_codes, n_dead = len(counts), len(use.dead_codes)
+    bits = use.entropy_bits if n_dead < n_codes else 0.0
+    return f"{n_codes - n_dead} of {n_codes} codes used, {bits:.3g} of {math.log2(n_codes):.3g} bits, {n_dead} dead"
 
 
 def _figure(n_rows: int, height: float, n_columns: int = 1) -> "tuple[Figure, list[Axes]]":
