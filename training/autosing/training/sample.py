@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,23 @@ Array = npt.NDArray[Any]
 
 # The name under which a task asks for the sample's audio, where the set was built with it.
 AUDIO = "audio"
+
+# The files of a sample as `tarfile` or webdataset gives them, or as they lie in the stretch of the tar.
+Content = bytes | memoryview
+
+# Of the formats' headers what is needed here. Tar: name, size, kind, prefix of the name. Zip, from its end: magic, how
+# many entries, where they begin; of an entry, method, checksum, size, bytes of name, extra and comment, place; there,
+# magic, bytes of name and extra.
+_TAR_HEADER = struct.Struct("100s24x12s20xs188x155s12x")
+_ZIP_END = struct.Struct("<4s6xH4xI2x")
+_ZIP_ENTRY = struct.Struct("<4s6xH4xI4xI3H8xI")
+_ZIP_LOCAL = struct.Struct("<4s22xHH")
+# What NumPy writes before the elements of an array in C order: magic, version 1.0, length of the rest, the rest.
+_NPY_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00(..)"
+    rb"(\{'descr': '(\|[biu]1|[<>](?:[iuf][248]|c8|c16))', 'fortran_order': False, 'shape': \(([\d, ]*)\), \} *\n)",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +109,7 @@ def _part(array: Array, cut: Cut, column: Column | None, sample_rate_hz: int) ->
 
 
 def parsed(raw: bytes, key: str, columns: Sequence[str]) -> Sample:
-    """Returns the sample in a stretch of a tar whose checksum is right: those of its arrays are not compared again.
+    """Returns the sample in a stretch of a tar whose checksum is right: those inside it are not compared again.
 
     Raises:
         KeyError: a member or column is missing; names it.
@@ -101,107 +118,128 @@ def parsed(raw: bytes, key: str, columns: Sequence[str]) -> Sample:
     return of_members(key, members(raw), columns, is_checked=True)
 
 
-def of_members(key: str, found: Mapping[str, bytes], columns: Sequence[str], is_checked: bool = False) -> Sample:
+def of_members(key: str, found: Mapping[str, Content], columns: Sequence[str], is_checked: bool = False) -> Sample:
     """Returns the sample of a key from the files of its stretch of the tar; see `parsed`."""
-    info = json.loads(found[f"{key}.json"])
+    info = json.loads(bytes(found[f"{key}.json"]))
     named = [name for name in columns if name != AUDIO]
     series = arrays(found[f"{key}.npz"], named, is_checked) if named else {}
     if AUDIO not in columns:
         return Sample(key, series, info)
     from autosing.signal.decode import decode, to_mono
 
-    audio = decode(found[f"{key}.flac"])
+    audio = decode(bytes(found[f"{key}.flac"]))
     return Sample(key, {**series, AUDIO: to_mono(audio.samples)}, info, sample_rate_hz=audio.sample_rate)
 
 
-def members(raw: bytes) -> dict[str, bytes]:
+def members(raw: bytes) -> dict[str, Content]:
     """Returns the files in a stretch of a tar.
 
-    Plain members are taken out here, in a third of the time of `tarfile.open`, which reads long names and the like.
+    Plain members are found here, in a tenth of the time of `tarfile`, which reads long names and the like.
 
     Raises:
         ValueError: the stretch is no tar, or is cut short.
     """
-    found: dict[str, bytes] = {}
-    begin = 0
-    try:
-        while any(header := raw[begin : begin + tarfile.BLOCKSIZE]):
-            member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
-            if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-                return _members_of_any_kind(raw)
-            begin += tarfile.BLOCKSIZE
-            found[member.name] = raw[begin : begin + _size(member)]
-            begin += -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-            if begin > len(raw):
-                raise ValueError(f"{member.name} is cut short")
-    except tarfile.TarError as error:
-        raise ValueError(f"no tar at byte {begin}: {error}") from error
+    found: dict[str, Content] = {}
+    view, begin = memoryview(raw), 0
+    while begin < len(raw):
+        if begin + tarfile.BLOCKSIZE > len(raw):
+            raise ValueError("the header of a member is cut short")
+        name, size, kind, prefix = _TAR_HEADER.unpack_from(raw, begin)
+        digits = size.rstrip(b"\0 ")
+        if kind != tarfile.REGTYPE or prefix[0] or not digits.isdigit():
+            return _members_of_any_kind(raw)
+        begin += tarfile.BLOCKSIZE
+        end = begin + int(digits, 8)
+        found[name.partition(b"\0")[0].decode("utf-8", "surrogateescape")] = view[begin:end]
+        begin = end + -end % tarfile.BLOCKSIZE
+        if begin > len(raw):
+            raise ValueError("a member is cut short")
     return found
 
 
-def _members_of_any_kind(raw: bytes) -> dict[str, bytes]:
-    with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as tar:
-        files = ((member, tar.extractfile(member)) for member in tar if _size(member) >= 0)
-        return {member.name: stream.read() for member, stream in files if stream}
+def _members_of_any_kind(raw: bytes) -> dict[str, Content]:
+    found: dict[str, Content] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as tar:
+            for member in tar:
+                if member.size < 0:  # after which the same member would come again
+                    raise ValueError(f"{member.name} has a size below 0")
+                if file := tar.extractfile(member):
+                    found[member.name] = file.read()
+    except tarfile.TarError as error:
+        raise ValueError(f"no tar: {error}") from error
+    return found
 
 
-def _size(member: tarfile.TarInfo) -> int:
-    if member.size < 0:
-        raise ValueError(f"{member.name} has a size below 0")
-    return member.size
-
-
-# What NumPy writes before the elements of an array in C order: magic, version 1.0, length of the rest, the rest.
-_NPY_HEADER = re.compile(
-    rb"\x93NUMPY\x01\x00(..)"
-    rb"(\{'descr': '(\|[biu]1|[<>](?:[iuf][248]|c8|c16))', 'fortran_order': False, 'shape': \(([\d, ]*)\), \} *\n)",
-    re.DOTALL,
-)
-_LOCAL_HEADER = struct.Struct("<4s22xHH")
-
-
-def arrays(archive: bytes, names: Sequence[str], is_checked: bool = False) -> dict[str, Array]:
+def arrays(archive: Content, names: Sequence[str], is_checked: bool = False) -> dict[str, Array]:
     """Returns arrays of an npz archive.
 
-    Uncompressed numbers in C order are taken out here, in a fifth of the time of `numpy.load`, which reads the rest.
+    Uncompressed numbers in C order are taken out here, in an eighth of the time of `numpy.load`, which reads the rest.
 
     Args:
         archive: its bytes.
         names: of the arrays.
-        is_checked: whether the bytes are known to be those that were written, which saves a seventh of the reading.
+        is_checked: whether the bytes are known to be those that were written, which saves a sixth of the reading.
 
     Raises:
         KeyError: there is no such array.
         ValueError: the archive is damaged, or an array would have to be unpickled.
     """
+    view = memoryview(archive)
     try:
-        with zipfile.ZipFile(io.BytesIO(archive)) as directory:
-            return {name: _array(archive, name, directory, is_checked) for name in names}
+        entries = _entries(view)
+        return {name: _array(view, name, entries, is_checked) for name in names}
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, OverflowError) as error:
         raise ValueError(f"no npz archive: {error}") from error
 
 
-def _array(archive: bytes, name: str, directory: zipfile.ZipFile, is_checked: bool) -> Array:
-    try:
-        entry = directory.getinfo(f"{name}.npy")
-    except KeyError:
-        raise KeyError(name) from None
-    magic, name_bytes, extra_bytes = _LOCAL_HEADER.unpack_from(archive, entry.header_offset)
-    begin = entry.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
-    content = memoryview(archive)[begin : begin + entry.file_size]
+class _Entry(NamedTuple):
+    """A file in a zip archive: how it is compressed, its checksum and size, and where its local header begins."""
+
+    method: int
+    crc32: int
+    size: int
+    begin: int
+
+
+def _entries(archive: memoryview) -> dict[str, _Entry]:
+    """Returns the directory of a zip archive that ends with it, as without a comment; else nothing."""
+    found: dict[str, _Entry] = {}
+    if len(archive) < _ZIP_END.size:
+        return found
+    magic, count, begin = _ZIP_END.unpack_from(archive, len(archive) - _ZIP_END.size)
+    for _ in range(count if magic == b"PK\5\6" else 0):
+        _, method, crc32, size, name_bytes, extra_bytes, comment_bytes, local = _ZIP_ENTRY.unpack_from(archive, begin)
+        begin += _ZIP_ENTRY.size
+        name = bytes(archive[begin : begin + name_bytes]).decode("utf-8", "surrogateescape")
+        found[name] = _Entry(method, crc32, size, local)
+        begin += name_bytes + extra_bytes + comment_bytes
+    return found
+
+
+def _array(archive: memoryview, name: str, entries: Mapping[str, _Entry], is_checked: bool) -> Array:
+    entry = entries.get(f"{name}.npy")
+    if entry is None or entry.method != zipfile.ZIP_STORED:
+        return _array_of_any_kind(archive, name)
+    magic, name_bytes, extra_bytes = _ZIP_LOCAL.unpack_from(archive, entry.begin)
+    begin = entry.begin + _ZIP_LOCAL.size + name_bytes + extra_bytes
+    content = archive[begin : begin + entry.size]
     header = _NPY_HEADER.match(content)
-    is_stored = magic == b"PK\3\4" and entry.compress_type == zipfile.ZIP_STORED
-    if not is_stored or header is None or int.from_bytes(header[1], "little") != len(header[2]):
-        return _loaded(archive, name)
-    if not is_checked and zlib.crc32(content) != entry.CRC:
+    if magic != b"PK\3\4" or header is None or int.from_bytes(header[1], "little") != len(header[2]):
+        return _array_of_any_kind(archive, name)
+    if not is_checked and zlib.crc32(content) != entry.crc32:
         raise ValueError(f"{name} has changed bytes (its checksum differs)")
     shape = [int(n) for n in header[4].split(b",") if n.strip()]
-    # A copy, so that it may be written to and does not keep the archive.
+    # A copy, so that it may be written to and does not keep the whole sample.
     return np.frombuffer(content, header[3].decode(), offset=header.end()).reshape(shape).copy()
 
 
-def _loaded(archive: bytes, name: str) -> Array:
+def _array_of_any_kind(archive: memoryview, name: str) -> Array:
+    if bytes(archive[:2]) != b"PK":
+        raise ValueError("no npz archive")
     with np.load(io.BytesIO(archive), allow_pickle=False) as loaded:
+        if name not in loaded.files:
+            raise KeyError(name)
         array = loaded[name]
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{name} is no array")

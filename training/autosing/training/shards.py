@@ -126,7 +126,9 @@ class Tars:
         files, shard = self.shards[place.shard]
         try:
             raw = files.read_range(shard.path, place.offset, place.length, shard.bytes)
-            if not _is_whole(raw, place) and files.forget(shard.path):
+            if _is_whole(raw, place):
+                return raw
+            if files.forget(shard.path):
                 raw = files.read_range(shard.path, place.offset, place.length, shard.bytes)
         except FileNotFoundError as error:
             raise DataError(f"{where} is gone; {COPY_AGAIN}") from error
