@@ -1,9 +1,11 @@
 """What a run keeps, when it ends by itself, and what it says of itself."""
 
+import gc
 import json
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -165,8 +167,15 @@ def aliases(samples: list[ToySample]) -> list[ToySample]:
     return [replace(sample, key=f"{number:016x}_0") for number, sample in enumerate(samples)]
 
 
-# webdataset leaves closing its files to the interpreter.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.fixture
+def unclosed() -> Iterator[None]:
+    """Ends what webdataset leaves to the interpreter, its open files, before another test is blamed for them."""
+    yield
+    gc.collect()
+
+
+@pytest.mark.usefixtures("unclosed")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_a_stream_from_a_pipe_trains_like_a_set(tmp_path: Path) -> None:
     samples = toy_samples(12)
     data = write_set(tmp_path / "set", {"train": [samples[:6], samples[6:10]], "valid": [samples[10:]]})
@@ -186,7 +195,8 @@ def test_a_stream_from_a_pipe_trains_like_a_set(tmp_path: Path) -> None:
         train("toy_gan:recipe", data, tmp_path / "run", ["steps=9"], resume=True)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("unclosed")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize(
     "source", ["{folder}/set/train-00000.tar", "pipe:cat {folder}/set/train-00000.tar", "pipe:false"]
 )
