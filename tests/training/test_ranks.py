@@ -1,13 +1,20 @@
 """Several processes train what one trains: the same samples in the same order, and the same losses."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import runs
+import torch
 
-from autosing.signal.errors import UsageError
-from autosing.training.ranks import share_of_a_step
+from autosing.signal.errors import CheckpointError, UsageError
+from autosing.training.loop import Loop
+from autosing.training.ranks import Ranks, share_of_a_step
+from autosing.training.recipes import default_config
+from autosing.training.shards import Data
 
 STEPS = 20
 COMMON = ["steps=20", "seconds_per_batch=1", "microbatches=4", "warmup_steps=5", "log_every=1", "save_every=10"]
@@ -49,3 +56,23 @@ def test_a_step_that_cannot_be_divided_says_what_can() -> None:
     with pytest.raises(UsageError, match=r"6 microbatches .* among 4 processes; start 1, 2, 3, 6 .* microbatches=8"):
         share_of_a_step(6, 4)
     assert share_of_a_step(6, 3) == 2
+
+
+class Elsewhere(Ranks):
+    """Two processes, of which the other one is a step ahead."""
+
+    def total(self, values: Sequence[float]) -> list[float]:
+        return [2 * value + 1 for value in values]
+
+
+def test_processes_that_see_different_folders_are_told(toy_set: Path, tmp_path: Path) -> None:
+    data = Data.open(toy_set)
+    task = default_config("toy_gan:recipe").task(data.manifest)
+    with pytest.raises(CheckpointError, match=r"process 0 found step 0 in .*run, others another: all processes"):
+        Loop(replace_config(task, microbatches=2), data, tmp_path / "run", Elsewhere(0, 2, torch.device("cpu")))
+
+
+def replace_config(task: Any, **changes: Any) -> Any:
+    """Returns the task with other settings."""
+    task.config = replace(task.config, **changes)
+    return task
