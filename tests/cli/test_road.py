@@ -129,7 +129,9 @@ def test_a_mistake_is_one_message_with_the_way_out(
 def test_recipes_are_listed_with_their_columns_and_settings(autosing: Autosing) -> None:
     listed = autosing("train", "--list").out
     assert "acoustic: Units" in listed and "columns: units, mel, f0_hz, voiced, energy" in listed
-    assert "decoder (one of parallel, lstm) = parallel" in listed
+    assert "decoder = parallel  (one of parallel, lstm)" in listed
+    told = autosing("train", "acoustic", "--list").out
+    assert "lr = 0.001  (a number): highest learning rate." in told and "soft_vc" not in told
 
 
 @pytest.mark.slow

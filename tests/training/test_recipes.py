@@ -44,8 +44,15 @@ def test_recipes_are_described_with_their_columns_and_settings() -> None:
     assert described.keys() == RECIPES.keys()
     assert described["soft_vc"].columns == ("units", "mel")
     assert described["acoustic"].columns == ("units", "mel", "f0_hz", "voiced", "energy")
-    assert described["acoustic"].settings["size"] == ("one of tiny, small, base", "small")
+    assert described["acoustic"].settings["size"] == ("one of tiny, small, base", "small", "of the model.")
+    assert all(meaning for info in described.values() for *_, meaning in info.settings.values())
     assert all(info.summary for info in described.values())
+
+
+def test_a_recipe_of_ones_own_is_described_as_well() -> None:
+    (info,) = describe_recipes(["toy_gan:recipe"])
+    assert (info.summary, info.columns) == ("Units to mels, with a discriminator.", ("units", "mel"))
+    assert info.settings["adversarial"][2] == "weight of what the discriminator says; 0 has none."
 
 
 def test_an_unknown_recipe_lists_the_known(tmp_path: Path) -> None:

@@ -38,11 +38,14 @@ def train(
         list[str] | None,
         typer.Option(help="Read training samples from a WebDataset URL, e.g. 'pipe:COMMAND', instead of DATA's tars."),
     ] = None,
-    list_: Annotated[bool, typer.Option("--list", help="Show the recipes, their columns and settings.")] = False,
+    list_: Annotated[
+        bool,
+        typer.Option("--list", help="Show the recipes with their columns and settings; of RECIPE, what each means."),
+    ] = False,
 ) -> None:
     """Train RECIPE on the shards at DATA; leaves a model directory, a report, a log and TensorBoard files in OUT."""
     if list_:
-        _list()
+        _list(recipe)
         return
     if recipe is None or not data or out is None:
         raise UsageError("train needs RECIPE, --data and --out; `autosing train --list` shows the recipes")
@@ -77,10 +80,11 @@ def tell(step: int, values: Mapping[str, float]) -> None:
         print(f"step {step}  {told}", file=sys.stderr, flush=True)
 
 
-def _list() -> None:
+def _list(recipe: str | None) -> None:
     from autosing.training.recipes import describe_recipes
 
-    for info in describe_recipes():
+    for info in describe_recipes([recipe] if recipe else []):
         print(f"{info.name}: {info.summary}\n  columns: {', '.join(info.columns)}")
-        for name, (kind, value) in info.settings.items():
-            print(f"    {name} ({kind}) = {value}")
+        for name, (kind, value, meaning) in info.settings.items():
+            shown = str(value).lower() if isinstance(value, bool) else value
+            print(f"    {name} = {shown}  ({kind}){f': {meaning}' if recipe and meaning else ''}")

@@ -36,17 +36,21 @@ RECIPES: Mapping[str, Callable[..., RunConfig]] = {"acoustic": acoustic, "soft_v
 
 @dataclass(frozen=True)
 class RecipeInfo:
-    """What `autosing train --list` says of a recipe: its columns, and type and value of its settings."""
+    """What `autosing train --list` says of a recipe: its columns, and type, value and meaning of its settings."""
 
     name: str
     summary: str
     columns: tuple[str, ...]
-    settings: Mapping[str, tuple[str, Any]]
+    settings: Mapping[str, tuple[str, Any, str]]
 
 
-def describe_recipes() -> list[RecipeInfo]:
-    """Returns the recipes by name."""
-    return [_describe(name, make) for name, make in sorted(RECIPES.items())]
+def describe_recipes(names: Sequence[str] = ()) -> list[RecipeInfo]:
+    """Returns what is told of some recipes, or of all that have a name.
+
+    Raises:
+        UsageError: there is no such recipe.
+    """
+    return [_describe(name, default_config(name)) for name in names or sorted(RECIPES)]
 
 
 def apply_settings(config: Config, settings: Sequence[str]) -> Config:
@@ -87,11 +91,23 @@ def _find(name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def _describe(name: str, make: Callable[..., RunConfig]) -> RecipeInfo:
-    config = make()
-    types = get_type_hints(type(config))
-    settings = {field.name: (_type_name(types[field.name]), getattr(config, field.name)) for field in fields(config)}
-    return RecipeInfo(name, (make.__doc__ or "").strip(), config.columns, settings)
+def _describe(name: str, config: RunConfig) -> RecipeInfo:
+    types, meanings = get_type_hints(type(config)), _meanings(type(config))
+    settings = {
+        field.name: (_type_name(types[field.name]), getattr(config, field.name), meanings.get(field.name, ""))
+        for field in fields(config)
+    }
+    return RecipeInfo(name, (_find(name).__doc__ or "").strip(), config.columns, settings)
+
+
+def _meanings(config: type[RunConfig]) -> dict[str, str]:
+    """Returns what the docstrings say of settings, which stand there as `name: meaning`."""
+    found: dict[str, str] = {}
+    for line in (line for kind in reversed(config.__mro__) for line in (kind.__doc__ or "").splitlines()):
+        name, colon, meaning = line.strip().partition(": ")
+        if colon and name.isidentifier():
+            found[name] = meaning
+    return found
 
 
 def _setting(config: RunConfig, setting: str) -> tuple[str, Any]:
