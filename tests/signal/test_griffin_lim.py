@@ -1,7 +1,6 @@
 """The vocoder without weights: what is seen in its sound is what was asked for, at the time it was asked for."""
 
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +17,7 @@ ODD = MelSpec(hop=241, win=1001, n_mels=80)
 Floats = npt.NDArray[np.float32]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Speed is told of one core, and the bits of a product of matrices may depend on how many threads share it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def error(wave: Floats, mel: Floats, spec: MelSpec) -> Floats:

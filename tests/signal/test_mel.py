@@ -1,6 +1,5 @@
 """The log-mel spectrogram equals two independent ones, wherever a frame lies in a file, and can be made sound again."""
 
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -17,13 +16,7 @@ SPEC = MelSpec()
 SOFT_VC = MelSpec(sample_rate=16_000, hop=160, n_mels=128, fmax_hz=8_000.0)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The bits of a product of matrices may depend on how many threads share it, and on this scale one is fastest."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def song(n_samples: int) -> npt.NDArray[np.float32]:

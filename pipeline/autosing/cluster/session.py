@@ -27,14 +27,25 @@ def ray_session(
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
-    environment: dict[str, Any] = {"env_vars": dict(variables or {})}
     own = not ray.is_initialized()
-    if not own:
-        pass
-    elif address:
+    if own:
+        _start(address, cpus, {"env_vars": dict(variables or {})})
+    try:
+        total = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        yield total.get("CPU", 1.0), total.get("GPU", 0.0)
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _start(address: str | None, cpus: int | None, environment: dict[str, Any]) -> None:
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address:
         with tempfile.TemporaryDirectory(prefix="autosing-") as scratch:
             environment["py_modules"] = shipped_code(Path(scratch))
-            ray.init(address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address, runtime_env=environment, **quiet)
     else:
         ray.init(
             "local",
@@ -42,15 +53,8 @@ def ray_session(
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
             runtime_env=environment,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
+            **quiet,
         )
-    try:
-        total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        yield total.get("CPU", 1.0), total.get("GPU", 0.0)
-    finally:
-        if own:
-            ray.shutdown()
 
 
 def shipped_code(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Folders that are there complete or not at all."""
+"""Folders and files that are there complete or not at all."""
 
 import os
 import shutil
@@ -24,6 +24,13 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     _replace(draft, target)
+
+
+def write_whole(target: Path, text: str) -> None:
+    """Writes a text file that takes the place of `target` when it is complete."""
+    draft = _beside(target, "draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(target)
 
 
 def recover_folder(target: Path) -> None:

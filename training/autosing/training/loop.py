@@ -21,7 +21,7 @@ from autosing.training.loader import Delivery, Reading
 from autosing.training.optimisers import turns
 from autosing.training.pace import Pace, peak_tflops
 from autosing.training.ranks import Ranks, share_of_a_step
-from autosing.training.record import Record, last_metrics
+from autosing.training.record import MODEL, Record, last_metrics
 from autosing.training.report import write_report
 from autosing.training.schedule import lr_factor
 from autosing.training.shards import TRAIN, VALID, Data, ShardSet, refuse_leaks
@@ -32,7 +32,6 @@ from autosing.training.streaming import StreamReading
 from autosing.training.task import Task, Tensors
 
 CHECKPOINTS = "checkpoints"
-MODEL = "model"
 
 OnStep = Callable[[int, Mapping[str, float]], None]
 
@@ -104,7 +103,7 @@ class Loop:
         self._valid = self._reading(valid, training=False) if valid else None
         self._train: Reading | StreamReading
         if stream:
-            self._train = self._streaming(data, stream)
+            self._train = StreamReading(stream, data.manifest, **self._batching(training=True))
         else:
             self._train = self._reading(data.split(TRAIN), training=True)
             if valid and ranks.is_first:
@@ -144,15 +143,18 @@ class Loop:
         return progress.step >= config.steps or (bool(config.patience) and progress.stale >= config.patience)
 
     def _reading(self, shards: ShardSet, training: bool) -> Reading:
-        config, collate = self._config, partial(self._task.collate, training=training)
-        microbatches = config.microbatches if training else 1
-        budget_s = config.seconds_per_batch
-        return Reading(shards, config.columns, collate, config.seed, budget_s, microbatches, config.crop_s)
+        return Reading(shards, **self._batching(training), microbatches=self._config.microbatches if training else 1)
 
-    def _streaming(self, data: Data, urls: Sequence[str]) -> StreamReading:
-        config, collate = self._config, partial(self._task.collate, training=True)
-        budget_s, crop_s = config.seconds_per_batch, config.crop_s
-        return StreamReading(urls, data.manifest, config.columns, collate, config.seed, budget_s, crop_s)
+    def _batching(self, training: bool) -> dict[str, Any]:
+        """Returns how samples become batches, wherever they come from."""
+        config = self._config
+        return {
+            "columns": config.columns,
+            "collate": partial(self._task.collate, training=training),
+            "seed": config.seed,
+            "budget_s": config.seconds_per_batch,
+            "crop_s": config.crop_s,
+        }
 
     def _start(self) -> Trained:
         seed_generators([self._config.seed], torch.device("cpu"))

@@ -5,7 +5,6 @@ last state, so nothing but the steps since then is lost. The driver tells worker
 through files beside the run's folder, which all of them see anyway.
 """
 
-import json
 import shutil
 import threading
 from collections.abc import Iterator
@@ -17,9 +16,9 @@ from typing import Any
 
 from autosing.cluster.session import ray_session
 from autosing.signal.errors import AutosingError, UsageError
-from autosing.training.loop import CHECKPOINTS, MODEL, OnStep, RunResult
+from autosing.training.loop import CHECKPOINTS, OnStep, RunResult
 from autosing.training.ranks import share_of_a_step
-from autosing.training.record import LOG
+from autosing.training.record import LOG, MODEL, logged
 from autosing.training.report.page import REPORT
 from autosing.training.run import Job, run
 from autosing.training.state import saved_states
@@ -197,20 +196,12 @@ def _followed(log: Path, on_step: OnStep | None) -> Iterator[None]:
 
 
 def _follow(log: Path, on_step: OnStep, done: threading.Event) -> None:
-    told = len(_lines(log))
+    told = len(logged(log))
     last = False
     while not last:
         last = done.wait(LOOK_EVERY_S)
-        lines = _lines(log)
+        lines = logged(log)
         # A resumed run's log is shorter at first: lines of lost steps are removed.
         for line in lines[told:]:
             on_step(line.pop("step"), line)
         told = len(lines)
-
-
-def _lines(log: Path) -> list[dict[str, Any]]:
-    """Returns the whole lines of a log; none where it is being written anew."""
-    try:
-        return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    except (OSError, ValueError):
-        return []

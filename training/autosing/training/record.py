@@ -1,7 +1,6 @@
 """The record of a run: scalars in `log.jsonl` and TensorBoard, the newest look in `look/`, all looks in TensorBoard."""
 
 import json
-import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autosing.models.folder import recover_folder, whole_folder
+from autosing.models.folder import recover_folder, whole_folder, write_whole
 from autosing.training.look import Look, Sound, file_names, pixels, png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LOG = "log.jsonl"
+# What lies in the folder of a run, besides its states.
+RUN, LOG, MODEL = "run.json", "log.jsonl", "model"
 BOARD = "tensorboard"
 LOOK, LOOK_FACTS = "look", "look.json"
 # TensorBoard's player needs a sound of at least so many samples.
@@ -36,9 +36,8 @@ class Record:
 
         folder.mkdir(parents=True, exist_ok=True)
         self._log, self._look = folder / LOG, folder / LOOK
-        draft = folder / f".{LOG}.draft"
-        draft.write_text("".join(line for line in self._lines() if _step_of(line) <= step))
-        draft.replace(self._log)
+        kept = [line for line in logged(self._log) if line["step"] <= step]
+        write_whole(self._log, "".join(json.dumps(line) + "\n" for line in kept))
         recover_folder(self._look)
         if _look_step(self._look) > step:
             shutil.rmtree(self._look)
@@ -86,27 +85,24 @@ class Record:
     ) -> None:
         self._board.close()
 
-    def _lines(self) -> list[str]:
-        """Returns the whole lines so far; a line that a dying process cut short is none."""
-        if not self._log.exists():
-            return []
-        text = self._log.read_text(errors="replace")
-        return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+def logged(log: Path) -> list[dict[str, Any]]:
+    """Returns the lines of a log that are whole; what a dying process or a power cut left of others is none."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    return [line for told in text.splitlines(keepends=True) if told.endswith("\n") and (line := _line(told))]
 
 
-def _step_of(line: str) -> float:
-    """Returns the step of a line of the log; infinity where a power cut made it unreadable, as if it were lost."""
+def _line(told: str) -> dict[str, Any] | None:
     try:
-        return float(json.loads(line)["step"])
+        line = json.loads(told)
+        return line if isinstance(line["step"], int) else None
     except (ValueError, KeyError, TypeError):
-        return math.inf
+        return None
 
 
 def last_metrics(folder: Path, step: int) -> dict[str, float]:
     """Returns the metrics of the last validation in a run's log, not after a step; empty if there was none."""
-    log = folder / LOG
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    told = [json.loads(line) for line in lines if _step_of(line) <= step]
+    told = [line for line in logged(folder / LOG) if line["step"] <= step]
     found = [{n: v for n, v in line.items() if n.startswith("valid/")} for line in told]
     return next((metrics for metrics in reversed(found) if metrics), {})
 

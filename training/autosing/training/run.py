@@ -9,18 +9,20 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autosing.models.folder import write_whole
 from autosing.signal.errors import CheckpointError, UsageError
 from autosing.training.manifest import Manifest
 from autosing.training.provenance import provenance
 from autosing.training.ranks import Ranks, joined
 from autosing.training.recipes import apply_settings, default_config
+from autosing.training.record import RUN
 from autosing.training.shards import Data
 from autosing.training.task import CHANGEABLE, RunConfig, Task
 
 if TYPE_CHECKING:
     from autosing.training.loop import Loop, OnStep, RunResult
 
-RUN, LOCK = "run.json", ".lock"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,7 @@ def _origin(job: Job, task: Task[Any], manifest: Manifest) -> dict[str, Any]:
 
 def _write_facts(out: Path, facts: Mapping[str, Any]) -> None:
     """Writes `run.json`. A stream's command is no part of it: what a run executes comes from no file."""
-    draft = out / f".{RUN}.draft"
-    draft.write_text(json.dumps(facts, indent=1) + "\n")
-    draft.replace(out / RUN)
+    write_whole(out / RUN, json.dumps(facts, indent=1) + "\n")
 
 
 @contextmanager

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from autosing.models.folder import write_whole
 from autosing.page.numerals import duration, number, whole
 from autosing.page.render import render_page
 from autosing.signal.errors import UsageError
-from autosing.training.record import BOARD, LOG, LOOK
+from autosing.training.record import BOARD, LOG, LOOK, MODEL, RUN
 from autosing.training.report.cards import PACE, Best, card_of, kind_of
 from autosing.training.report.clock import wall_seconds
 from autosing.training.report.facts import RunFacts, kept_step, read_facts
@@ -17,8 +18,6 @@ from autosing.training.report.log import TRAIN, VALID, RunLog, Series, read_log
 from autosing.training.report.shown import read_look
 
 REPORT = "report.html"
-RUN = "run.json"
-MODEL = "model"
 FOLDER = Path(__file__).parent
 
 
@@ -32,9 +31,8 @@ def write_report(run: Path) -> Path:
     """
     if not run.is_dir():
         raise UsageError(f"{run} is no folder; give the folder of a run, the OUT of `autosing train`")
-    page, draft = run / REPORT, run / f".{REPORT}.draft"
-    draft.write_text(render_page(FOLDER, _content(run)), encoding="utf-8")
-    draft.replace(page)
+    page = run / REPORT
+    write_whole(page, render_page(FOLDER, _content(run)))
     return page
 
 
