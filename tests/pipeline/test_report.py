@@ -289,7 +289,7 @@ def test_songs_are_chosen_evenly_among_those_that_decode_and_unknown_ones_are_re
 def test_every_section_is_there_and_every_link_has_its_target(page: str) -> None:
     parsed = Page(page)
     ids = parsed.values("id")
-    assert {"columns", "errors", "distributions", "songs", "run"} <= set(ids)
+    assert {"kept", "columns", "errors", "distributions", "songs", "run"} <= set(ids)
     assert len(ids) == len(set(ids))
     assert {h[1:] for h in parsed.values("href") if h.startswith("#")} <= set(ids)
     assert parsed.count("audio") == 4 and parsed.count("image") == 3

@@ -1,11 +1,14 @@
 """Where to cut a song: at fixed lengths, or at quiet moments between a shortest and a longest length."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from autosing.signal.dropped import NOT_TRUSTED, TOO_SHORT, Cause, Dropped, tiled
 from autosing.signal.errors import UsageError
+from autosing.signal.intervals import Floats, Interval, crossed, union
 
 GRID_HZ = 20
 LOUDNESS_SMOOTHING_S = 0.1
@@ -14,7 +17,17 @@ COST_PER_CUT_DB = 1.0
 COST_OF_A_SHORT_END_DB = 200.0
 
 
-def fixed_cuts(duration_s: float, length_s: float, min_s: float) -> list[tuple[float, float]]:
+def trusted_cuts(
+    cuts: Sequence[Interval], distrusted: Floats, duration_s: float
+) -> tuple[list[Interval], list[Dropped]]:
+    """Returns the cuts that touch no distrusted interval (N, 2), and what lies in none of them with the reason."""
+    every = np.asarray(cuts, np.float64).reshape(-1, 2)
+    is_doubtful = crossed(every, union(distrusted))
+    dropped = tiled(duration_s, every[~is_doubtful], [Cause(NOT_TRUSTED, every[is_doubtful])], TOO_SHORT)
+    return [cut for cut, doubtful in zip(cuts, is_doubtful, strict=True) if not doubtful], dropped
+
+
+def fixed_cuts(duration_s: float, length_s: float, min_s: float) -> list[Interval]:
     """Returns consecutive intervals of `length_s` from second 0; the rest is kept where it has at least `min_s`."""
     starts = np.arange(0.0, duration_s, length_s)
     cuts = [(float(start), float(min(start + length_s, duration_s))) for start in starts]
@@ -23,7 +36,7 @@ def fixed_cuts(duration_s: float, length_s: float, min_s: float) -> list[tuple[f
 
 def quiet_cuts(
     energy: npt.NDArray[np.floating], rate_hz: float, duration_s: float, min_s: float, max_s: float
-) -> list[tuple[float, float]]:
+) -> list[Interval]:
     """Returns consecutive intervals that cover [0, duration_s] and meet at the quietest possible moments.
 
     A dynamic programme over a 50 ms grid minimises the summed level (dB, smoothed over 0.1 s) at the inner cuts.

@@ -1,6 +1,6 @@
 """What the page shows of one song, and of one held-out example of a training run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,8 @@ from markupsafe import Markup
 from autosing.page.media import contrast, data_uri
 from autosing.page.numerals import duration, number
 from autosing.pipeline.columnfile import INHERITED
-from autosing.pipeline.report.figures import song_figure
+from autosing.pipeline.report.figures import overview_figure, song_figure
+from autosing.pipeline.report.kept import colour_of
 from autosing.pipeline.report.lanes import Span, Track, inside, stack, time_scale
 from autosing.pipeline.report.songs import SongView
 from autosing.pipeline.report.sound import mp3
@@ -35,11 +36,13 @@ LEGEND = {
     "f0_hz": ("f0", "F0"),
     "ref_f0_hz": ("truth", "true F0"),
     "ref_notes": ("note", "score"),
+    "voice_activity": ("voice", "voice"),
     "energy": ("energy", "level"),
     "words": ("word", "words"),
     "ref_words": ("true-word", "true words"),
-    "cuts": ("cut", "ends of cuts"),
+    "cuts": ("span", "cuts"),
 }
+OVERVIEW = ("voice_activity", "words", "cuts")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,28 @@ class Player:
 
 
 @dataclass(frozen=True)
+class Overview:
+    """The cuts of a whole song: its id, its figure, and class and name of the colours in it."""
+
+    id: str
+    figure: Markup | None
+    legend: Sequence[tuple[str, str]]
+
+
+def overview_of(view: SongView) -> Overview:
+    """Returns the cuts of a whole song."""
+    return Overview(view.id, overview_figure(view), _legend(view, OVERVIEW))
+
+
+def _legend(view: SongView, names: Collection[str]) -> list[tuple[str, str]]:
+    """Returns class and name of what is drawn of a song, and of each reason why something is in no cut."""
+    reasons = dict.fromkeys(piece["text"] for piece in view.spans.get("dropped", ()))
+    shown = {*view.tracks, *view.spans}
+    drawn = [entry for name, entry in LEGEND.items() if name in shown and name in names]
+    return [*drawn, *((colour_of(reason), reason) for reason in reasons)]
+
+
+@dataclass(frozen=True)
 class SongCard:
     """One song on the page.
 
@@ -61,6 +86,7 @@ class SongCard:
         stretch: which part is shown, "" for the whole.
         facts: name and value of what is known of the song.
         player: its figure and sound.
+        overview: its whole length, where the player shows a part.
         legend: class and name of what the figure shows.
         words: the words of the stretch.
         errors: error by instance, where it arose.
@@ -70,6 +96,7 @@ class SongCard:
     stretch: str
     facts: Sequence[tuple[str, str]]
     player: Player
+    overview: Markup | None = None
     legend: Sequence[tuple[str, str]] = ()
     words: Sequence[Span] = ()
     errors: Mapping[str, str] = field(default_factory=dict)
@@ -81,13 +108,13 @@ def song_card(view: SongView, values: Mapping[str, Any], spec: MelSpec | None) -
     duration_s = values.get("probe.duration_s") or view.end_s
     is_part = view.start_s > 0 or view.end_s < duration_s
     stretch = f"{view.start_s:g} to {view.end_s:g} s of {duration(duration_s)}" if is_part else ""
-    shown = {*view.tracks, *view.spans}
     return SongCard(
         view.id,
         stretch,
         _facts(view, values),
         _player("", song_figure(view, spec), view.audio, view.start_s, view.end_s),
-        [entry for name, entry in LEGEND.items() if name in shown],
+        overview_figure(view) if is_part else None,
+        _legend(view, LEGEND),
         inside(view.spans.get("words", ()), x),
         {name: error for name, error in view.errors.items() if not error.startswith(INHERITED)},
     )

@@ -1,12 +1,14 @@
-"""The figure of a song, and its lanes of energy, words, cuts and units."""
+"""The figures of a song, its whole length and a stretch, and its lanes of voice, energy, words, cuts and units."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from markupsafe import Markup
 
 from autosing.page.media import colour
-from autosing.page.svg import Scale, curve, equal_runs, fitted, grid_line, label, tag
+from autosing.page.svg import Scale, curve, equal_runs, fitted, grid_line, label, pixels, runs, tag
+from autosing.pipeline.report.kept import colour_of
 from autosing.pipeline.report.lanes import LEFT, Lane, Span, Track, clipped, inside, stack, time_scale, when
 from autosing.pipeline.report.pitch import pitch_lane
 from autosing.pipeline.report.songs import SongView
@@ -28,9 +30,10 @@ def song_figure(view: SongView, spec: MelSpec | None) -> Markup | None:
         mel_lane(tracks["mel"], spec, f0, voiced, x) if "mel" in tracks else None,
         pitch_lane(f0, voiced, truth, spans.get("ref_notes", ()), x),
         energy_lane(tracks["energy"], x) if "energy" in tracks else None,
+        voice_lane(tracks["voice_activity"], x) if "voice_activity" in tracks else None,
         words_lane(spans["words"], x, "words") if "words" in spans else None,
         words_lane(spans["ref_words"], x, "true words", "true-word") if "ref_words" in spans else None,
-        cuts_lane(view.spans["cuts"], x) if "cuts" in spans else None,
+        cuts_lane(view.spans["cuts"], view.spans.get("dropped", ()), x) if "cuts" in spans else None,
         *(strip_lane(units, x) for units in view.strips),
     ]
     drawn = [lane for lane in lanes if lane is not None]
@@ -38,6 +41,19 @@ def song_figure(view: SongView, spec: MelSpec | None) -> Markup | None:
         return None
     alt = f"{', '.join(lane.name for lane in drawn)} of {view.id} from {view.start_s:g} to {view.end_s:.1f} s"
     return stack(drawn, x, spans.get("cuts", ()), alt)
+
+
+def overview_figure(view: SongView) -> Markup | None:
+    """Returns the voice, words and cuts of a whole song, and why the rest is in none; None where it has no cuts."""
+    if "cuts" not in view.spans:
+        return None
+    x, tracks, spans = time_scale(0.0, view.duration_s), view.tracks, view.spans
+    lanes = [
+        voice_lane(tracks["voice_activity"], x) if "voice_activity" in tracks else None,
+        Lane("words", STRIP, [_boxes(inside(spans["words"], x), x, "word")]) if "words" in spans else None,
+        cuts_lane(spans["cuts"], spans.get("dropped", ()), x),
+    ]
+    return stack([lane for lane in lanes if lane is not None], x, (), f"cuts of {view.id}, its whole length")
 
 
 def energy_lane(energy: Track, x: Scale) -> Lane:
@@ -67,19 +83,48 @@ def words_lane(words: Sequence[Span], x: Scale, name: str, class_: str = "word")
     return Lane(name, 2 * WORD - 2, content)
 
 
-def cuts_lane(cuts: Sequence[Span], x: Scale) -> Lane:
-    """Returns the cuts of a song that `x` shows as bars with their number, length and text."""
-    content = []
+def cuts_lane(cuts: Sequence[Span], dropped: Sequence[Span], x: Scale) -> Lane:
+    """Returns the cuts of a song that `x` shows with their number, length and text, and in colour why the rest is none.
+
+    Cuts that overlap lie on two rows by turns.
+    """
+    overlap = any(a["end_s"] > b["start_s"] for a, b in pairwise(cuts))
+    height = STRIP * (2 if overlap else 1)
+    content = [_dropped(piece, x, height) for piece in inside(dropped, x)]
     for i, cut in enumerate(cuts, 1):
-        if not inside([cut], x):
-            continue
-        left, right = clipped(cut, x)
-        length_s = cut["end_s"] - cut["start_s"]
-        told = tag("title", f"cut {i}, {when(cut)}, {length_s:.2f} s: {cut['text'] or 'no words'}")
-        box = tag("rect", x=left + 1, y=0, width=max(right - left - 2, 1.0), height=STRIP, rx=3, class_="span")
-        text = label(fitted(f"cut {i}, {length_s:.1f} s", right - left - 10), left + 6, STRIP - 4, class_="word-text")
-        content.append(tag("g", told, box, text))
-    return Lane("cuts", STRIP, content)
+        if inside([cut], x):
+            content.append(_cut(i, cut, x, STRIP * ((i - 1) % 2) if overlap else 0.0))
+    return Lane("cuts", height, content)
+
+
+def _cut(number: int, cut: Span, x: Scale, top: float) -> Markup:
+    left, right = clipped(cut, x)
+    length_s = cut["end_s"] - cut["start_s"]
+    told = tag("title", f"cut {number}, {when(cut)}, {length_s:.2f} s: {cut['text'] or 'no words'}")
+    box = tag("rect", x=left + 1, y=top, width=max(right - left - 2, 1.0), height=STRIP, rx=3, class_="span")
+    name = next((n for n in (f"cut {number}, {length_s:.1f} s", str(number)) if fitted(n, right - left - 10) == n), "")
+    return tag("g", told, box, label(name, left + 6, top + STRIP - 4, class_="word-text"))
+
+
+def _dropped(piece: Span, x: Scale, height: float) -> Markup:
+    left, right = clipped(piece, x)
+    told = tag("title", f"{piece['text']}, {when(piece)}")
+    return tag("rect", told, x=left, y=0, width=right - left, height=height, class_=colour_of(piece["text"]))
+
+
+def voice_lane(voice: Track, x: Scale) -> Lane:
+    """Returns when somebody sings."""
+    start_s, flags = voice.between(x.low, x.high)
+    rate = float(voice.rate)
+    spans = [{"start_s": start_s + a / rate, "end_s": start_s + b / rate} for a, b in runs(flags)]
+    return Lane("voice", STRIP, [_boxes(spans, x, "voice")])
+
+
+def _boxes(spans: Sequence[Span], x: Scale, class_: str) -> Markup:
+    """Returns spans as one path: thousands are one element."""
+    edges = [clipped(span, x) for span in spans]
+    boxes = (f"M{pixels(a)} 0H{pixels(b)}V{pixels(STRIP)}H{pixels(a)}Z" for a, b in edges)
+    return tag("path", d="".join(boxes), class_=class_)
 
 
 def strip_lane(units: Track, x: Scale) -> Lane:

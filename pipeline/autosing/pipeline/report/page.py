@@ -13,9 +13,11 @@ from autosing.page.charts import bars, loss_chart
 from autosing.page.render import render_page
 from autosing.pipeline.dataset import INDEX, PROBE, Dataset, split_address
 from autosing.pipeline.graph import Graph
-from autosing.pipeline.report.cards import SongCard, example_card, song_card
+from autosing.pipeline.report.cards import Overview, SongCard, example_card, overview_of, song_card
 from autosing.pipeline.report.coverage import coverage
 from autosing.pipeline.report.distributions import constants, name_charts, value_charts, voice_charts
+from autosing.pipeline.report.kept import kept_view
+from autosing.pipeline.report.outcomes import totals
 from autosing.pipeline.report.songs import choose, views, voices
 from autosing.pipeline.report.summary import RunSummary
 from autosing.pipeline.report.tables import Stored, computed, fits, reasons, song_values, states, stored_columns
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 DURATION, SINGER = f"{PROBE}.duration_s", f"{INDEX}.singer"
 MOST_REASONS, MOST_IDS = 20, 10
+WORST, WORST_DRAWN = 20, 4
 
 
 def write_report(
@@ -49,6 +52,9 @@ def write_report(
     values = song_values(dataset)
     ids = choose(values, songs)
     columns = stored_columns(dataset, graph)
+    outcomes = totals(dataset, WORST)
+    drawn = [outcome.id for outcome in outcomes[0].worst if outcome.was_cut][:WORST_DRAWN]
+    cards, overviews = _pictures(dataset, graph, values, ids, drawn)
     content = {
         "name": dataset.url.rstrip("/").rsplit("/", 1)[-1],
         "url": dataset.url,
@@ -57,13 +63,15 @@ def write_report(
         "columns": [(name, list(group)) for name, group in groupby(columns, attrgetter("instance"))],
         "states": states(dataset, graph),
         "fits": fits(dataset, graph),
+        "kept": [kept_view(total) for total in outcomes],
+        "overviews": overviews,
         "reasons": reasons(dataset),
         "most_reasons": MOST_REASONS,
         "most_ids": MOST_IDS,
         "charts": [*value_charts(values, columns), *voice_charts(voices(dataset, len(values))), *name_charts(values)],
         "excluded": sorted(dataset.excluded),
         "constants": constants(values, columns),
-        "songs": _cards(dataset, graph, values, ids),
+        "songs": cards,
         "run": None if run is None else _run(run),
     }
     with Store(str(path.parent)).writing(path.name) as draft:
@@ -89,10 +97,21 @@ def _head(dataset: Dataset, values: "pl.DataFrame", columns: Sequence[Stored]) -
     ]
 
 
-def _cards(dataset: Dataset, graph: Graph, values: "pl.DataFrame", ids: Sequence[str]) -> list[SongCard]:
+def _pictures(
+    dataset: Dataset, graph: Graph, values: "pl.DataFrame", ids: Sequence[str], drawn: Sequence[str]
+) -> tuple[list[SongCard], list[Overview]]:
+    """Returns the cards of some songs and the cuts of others, in their order; one song is in memory at a time."""
     told = {row["id"]: row for row in values.filter(values["id"].is_in(ids)).rows(named=True)}
-    cards = [song_card(view, told[view.id], _spec(graph, view.tracks)) for view in views(dataset, ids)]
-    return sorted(cards, key=lambda card: ids.index(card.id))
+    cards, overviews = [], []
+    for view in views(dataset, [*ids, *drawn]):
+        if view.id in ids:
+            cards.append(song_card(view, told[view.id], _spec(graph, view.tracks)))
+        if view.id in drawn:
+            overviews.append(overview_of(view))
+    return (
+        sorted(cards, key=lambda card: ids.index(card.id)),
+        sorted(overviews, key=lambda overview: drawn.index(overview.id)),
+    )
 
 
 def _spec(graph: Graph, tracks: Mapping[str, Any]) -> MelSpec | None:

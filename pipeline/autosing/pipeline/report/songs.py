@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 EXCERPT_S = 20.0
 WORD_RATE = Fraction(10)
-DRAWN = ("mel", "f0_hz", "voiced", "energy", "words", "cuts", "ref_f0_hz", "ref_words", "ref_notes")
+DRAWN = (
+    *("mel", "f0_hz", "voiced", "voice_activity", "energy", "words", "cuts", "dropped"),
+    *("ref_f0_hz", "ref_words", "ref_notes"),
+)
 MEASURED_SONGS = 500
 
 
@@ -32,10 +35,11 @@ class SongView:
         start_s: where the stretch begins.
         end_s: where it ends.
         tracks: series by column name; absent where there is none.
-        spans: words, cuts and notes by column name.
+        spans: words, cuts, what they leave, and notes by column name.
         strips: series of class numbers.
         audio: the encoded recording.
         errors: error by instance.
+        duration_s: length of the song, as far as it is known.
     """
 
     id: str
@@ -47,6 +51,7 @@ class SongView:
     strips: Sequence[Track]
     audio: bytes
     errors: Mapping[str, str] = field(default_factory=dict)
+    duration_s: float = 0.0
 
 
 def choose(values: "pl.DataFrame", songs: Sequence[str] | int) -> list[str]:
@@ -110,17 +115,17 @@ def view_of(row: SongRow, columns: Mapping[str, Column]) -> SongView:
             tracks[column.name] = Track(value, column.rate, address)
         else:
             strips.append(Track(value, column.rate, address))
-    start_s, end_s = excerpt(row.values.get(f"{PROBE}.duration_s") or EXCERPT_S, activity(tracks, spans))
-    return SongView(
-        row.id, row.partition, start_s, end_s, tracks, spans, strips, row.values[f"{INDEX}.audio"], row.errors
-    )
+    duration_s = row.values.get(f"{PROBE}.duration_s") or EXCERPT_S
+    start_s, end_s = excerpt(duration_s, activity(tracks, spans))
+    audio = row.values[f"{INDEX}.audio"]
+    return SongView(row.id, row.partition, start_s, end_s, tracks, spans, strips, audio, row.errors, duration_s)
 
 
 def activity(tracks: Mapping[str, Track], spans: Mapping[str, Sequence[Span]]) -> Track | None:
     """Returns how much is sung when: by the words where they are known (instruments are voiced too), else by voice."""
     words = spans.get("words")
     if not words:
-        return tracks.get("voiced") or tracks.get("energy")
+        return tracks.get("voice_activity") or tracks.get("voiced") or tracks.get("energy")
     sung = np.zeros(int(words[-1]["end_s"] * float(WORD_RATE)) + 1)
     for word in words:
         sung[int(word["start_s"] * float(WORD_RATE)) : int(word["end_s"] * float(WORD_RATE))] = 1
