@@ -78,8 +78,8 @@ def test_the_wheel_holds_all_packages_and_nothing_of_the_tests(tmp_path: Path) -
         names = set(archive.namelist())
     assert {place(p) for p in FILES} <= names
     packages = {place(p).split("/")[1] for p in SOURCES}
-    assert {"signal", "pipeline", "models", "training", "cli"} <= packages
+    assert {"signal", "pipeline", "models", "training", "evaluation", "cli"} <= packages
     assert {f"autosing/{package}/py.typed" for package in packages} <= names
-    assert "autosing/pipeline/report/page.html.jinja" in names
+    assert {f"autosing/{package}/report/page.html.jinja" for package in ("pipeline", "training", "evaluation")} <= names
     assert {n.split("/")[0].split("-")[0] for n in names} == {"autosing"}
     assert [n for n in names if any(part.startswith("test") for part in n.split("/"))] == []

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
-from autosing.cli import build, convert_checkpoint, data, demo, ingest, process, push, train
+from autosing.cli import build, convert_checkpoint, data, demo, evaluate, ingest, process, push, train
 from autosing.signal.errors import AutosingError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("retry")(process.retry)
 app.command("status")(data.status)
 app.command("explain")(data.explain)
 app.command("errors")(data.errors)
+app.add_typer(evaluate.app, name="eval")
 app.command("build")(build.build)
 app.command("train")(train.train)
 app.command("push")(push.push)

@@ -51,12 +51,18 @@ def test_a_single_word_has_segments_only_in_a_song_of_known_length() -> None:
     assert alignment_scores(one + 1, one, duration_s=10).pcs == pytest.approx(0.9)
 
 
+def test_estimates_that_go_back_in_time_have_errors_but_no_segments() -> None:
+    found = alignment_scores(np.array([1.0, 3.2, 2.9]), np.array([1.0, 2.0, 3.0]), duration_s=5)
+    assert found.aae_s == pytest.approx(1.3 / 3) and found.pco[0.2] == pytest.approx(2 / 3)
+    assert math.isnan(found.pcs) and math.isnan(found.perceptual)
+
+
 @pytest.mark.parametrize(
     ("predicted", "target", "message"),
     [
         ([1.0], [1.0, 2.0], "found 1 in prediction and 2 in ground truth"),
         ([], [], "empty"),
-        ([2.0, 1.0], [1.0, 2.0], "not monotonically increasing"),
+        ([1.0, 2.0], [2.0, 1.0], "not monotonically increasing"),
         ([-1.0, 1.0], [1.0, 2.0], "below 0"),
     ],
 )

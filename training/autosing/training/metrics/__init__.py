@@ -11,16 +11,19 @@ is NaN, so that one silent sample does not end a validation; average with `numpy
 | spectral     | waves, by their STFT                           | multi_resolution_stft, log_spectral_distance        |
 | cepstral     | WORLD's envelopes                              | mcd, mcd_dtw                                        |
 | pitch        | F0 tracks                                      | F0 RMSE, RPA, RCA, V/UV F1, octave errors           |
+| notes        | notes, and F0 tracks with notes                | COn, COnP, COnPOff, deviation of the median F0      |
 | waveform     | waves                                          | si_sdr, pesq, stoi                                  |
 | loudness     | waves                                          | loudness_error                                      |
 | tokens       | logits and codes                               | accuracy, perplexity, bits, codebook use            |
 | alignment    | word times                                     | AAE, PCO, PCS, derailment                           |
+| detection    | flags, and scores with flags                   | precision, recall, F1, AUROC                        |
 | singer       | embeddings, mels                               | equal error rate, retrieval, a probe                |
 | distribution | sets of series                                 | Frechet distances, global variance                  |
 """
 
 from autosing.training.metrics.alignment import AlignmentScores, alignment_scores, derailment_rate
 from autosing.training.metrics.cepstral import all_pass_constant, mcd, mcd_dtw, mel_cepstra
+from autosing.training.metrics.detection import DetectionScores, auroc, detection_scores
 from autosing.training.metrics.distribution import (
     FrameStatistics,
     fd_mel,
@@ -31,9 +34,17 @@ from autosing.training.metrics.distribution import (
 )
 from autosing.training.metrics.loudness import loudness_error
 from autosing.training.metrics.mel import mel_l1, unpadded
+from autosing.training.metrics.notes import (
+    Notes,
+    NoteScores,
+    note_deviations_cents,
+    note_scores,
+    octaves_folded_cents,
+)
 from autosing.training.metrics.pitch import (
     PitchAccuracy,
     PitchTrack,
+    f0_median_error_cents,
     f0_rmse_cents,
     log_f0_correlation,
     octave_error_rate,
@@ -48,7 +59,10 @@ from autosing.training.metrics.waveform import pesq, si_sdr, stoi
 __all__ = [
     "AlignmentScores",
     "CodebookUse",
+    "DetectionScores",
     "FrameStatistics",
+    "NoteScores",
+    "Notes",
     "PitchAccuracy",
     "PitchTrack",
     "SingerProbe",
@@ -56,10 +70,13 @@ __all__ = [
     "TokenCounts",
     "alignment_scores",
     "all_pass_constant",
+    "auroc",
     "change_rate",
     "count_tokens",
     "derailment_rate",
+    "detection_scores",
     "equal_error_rate",
+    "f0_median_error_cents",
     "f0_rmse_cents",
     "fd_mel",
     "fd_mfcc",
@@ -75,7 +92,10 @@ __all__ = [
     "mel_l1",
     "mel_statistics",
     "multi_resolution_stft",
+    "note_deviations_cents",
+    "note_scores",
     "octave_error_rate",
+    "octaves_folded_cents",
     "pesq",
     "pitch_accuracy",
     "retrieval_accuracy",

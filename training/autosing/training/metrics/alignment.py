@@ -26,9 +26,10 @@ class AlignmentScores:
         aae_s: average absolute error in seconds.
         median_ae_s: median absolute error in seconds.
         pco: share of words whose onset is right, by tolerance in seconds.
-        pcs: share of the time in which the estimate is at the right word; NaN where it is not defined.
+        pcs: share of the time in which the estimate is at the right word; NaN where it is not defined, and where an
+            estimated word begins before the one before it.
         perceptual: how synchronous karaoke singers would find it, at most 1 (Lizé-Masclef et al., 2021). The best
-            is slightly early; perfect times have 0.96.
+            is slightly early; perfect times have 0.96. NaN where an estimated word begins before the one before it.
         derailment_rate: share of words more than a second off.
     """
 
@@ -46,29 +47,34 @@ def alignment_scores(
     duration_s: float | None = None,
     tolerances_s: Sequence[float] = TOLERANCES_S,
 ) -> AlignmentScores:
-    """Returns the measures of the onsets (N,) of a song's words, which must not go back in time.
+    """Returns the measures of the onsets (N,) of a song's words; the true ones must not go back in time.
 
     Args:
-        predicted_s: (N,) in seconds.
+        predicted_s: (N,) in seconds, in the order of the words; where they go back in time, two measures are NaN.
         target_s: (N,) in seconds.
         duration_s: of the song. With it, PCS is over the whole song (Fujihara et al., 2011), else from the first to
             the last true onset as in MIREX, which is not defined where these are the same.
         tolerances_s: of PCO.
 
     Raises:
-        ValueError: there are two numbers of words or none, times are negative, go back, or are past the duration.
+        ValueError: there are two numbers of words or none, times are negative or past the duration, or true ones
+            go back.
     """
     from mir_eval import alignment
 
     predicted_s, target_s = predicted_s.astype(np.float64), target_s.astype(np.float64)
-    median, mean = alignment.absolute_error(target_s, predicted_s)
-    has_span = duration_s is not None or target_s[-1] > target_s[0]
+    alignment.validate(target_s, np.sort(predicted_s))
+    errors_s = np.abs(predicted_s - target_s)
+    in_order = bool((np.diff(predicted_s) >= 0).all())
+    has_segments = in_order and (duration_s is not None or target_s[-1] > target_s[0])
     return AlignmentScores(
-        aae_s=float(mean),
-        median_ae_s=float(median),
-        pco={s: float(alignment.percentage_correct(target_s, predicted_s, window=s)) for s in tolerances_s},
-        pcs=float(alignment.percentage_correct_segments(target_s, predicted_s, duration_s)) if has_span else math.nan,
-        perceptual=float(alignment.karaoke_perceptual_metric(target_s, predicted_s)),
+        aae_s=float(errors_s.mean()),
+        median_ae_s=float(np.median(errors_s)),
+        pco={s: float(np.mean(errors_s <= s)) for s in tolerances_s},
+        pcs=float(alignment.percentage_correct_segments(target_s, predicted_s, duration_s))
+        if has_segments
+        else math.nan,
+        perceptual=float(alignment.karaoke_perceptual_metric(target_s, predicted_s)) if in_order else math.nan,
         derailment_rate=derailment_rate(predicted_s, target_s),
     )
 

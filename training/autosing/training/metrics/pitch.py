@@ -61,6 +61,18 @@ def f0_rmse_cents(predicted: PitchTrack, target: PitchTrack) -> float:
     return float(np.sqrt(np.mean(np.square(error)))) if len(error) else math.nan
 
 
+def f0_median_error_cents(predicted: PitchTrack, target: PitchTrack) -> float:
+    """Returns the median absolute error in cents over the frames voiced in both; NaN if there is none.
+
+    Octave errors, which rule the root mean square, do not move it.
+
+    Raises:
+        ValueError: the tracks have two lengths or no frame, or a voiced frame has no pitch.
+    """
+    error = _errors_cents(predicted, target)
+    return float(np.median(np.abs(error))) if len(error) else math.nan
+
+
 def log_f0_correlation(predicted: PitchTrack, target: PitchTrack) -> float:
     """Returns Pearson's correlation of the log-F0 over the frames voiced in both.
 
