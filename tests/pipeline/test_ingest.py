@@ -2,7 +2,9 @@
 
 import codecs
 import hashlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,40 +15,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from toy_stages import tone
+from toy_sources import audio, songs, take, wav, write
 
+from autosing.cli.ingest import FORMATS as HELP
+from autosing.cli.main import main
 from autosing.pipeline.dataset import Dataset
-from autosing.pipeline.ingest.partitions import IngestResult
-from autosing.pipeline.ingest.sources import IngestOptions, ingest
+from autosing.pipeline.ingest.sources import FORMATS, IngestOptions, ingest
 from autosing.signal.errors import AutosingError, DataError, SchemaMismatch, UsageError
-
-TEXT = ("lrc_lyrics", "raw_lyrics", "artist", "singer", "title", "language")
-
-
-def wav(number: int) -> bytes:
-    return tone(100 + number, 0.2)
-
-
-def write(root: Path, files: dict[str, bytes | str]) -> Path:
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return root
-
-
-def take(source: Path, url: Path, **options: Any) -> IngestResult:
-    return ingest(str(source), str(url), IngestOptions(**options))
-
-
-def songs(url: Path) -> dict[str, dict[str, Any]]:
-    """Returns the text columns of every song by id."""
-    rows = [r for p in Dataset(str(url)).partitions for r in p.rows([f"index.{c}" for c in TEXT])]
-    return {r.id: {a.removeprefix("index."): v for a, v in r.values.items() if v is not None} for r in rows}
-
-
-def audio(url: Path) -> dict[str, bytes]:
-    return {r.id: r.values["index.audio"] for p in Dataset(str(url)).partitions for r in p.rows(["index.audio"])}
 
 
 def state(url: Path) -> dict[str, str]:
@@ -241,6 +216,87 @@ def test_audio_of_a_hugging_face_set_is_named_by_its_path(source: Path, url: Pat
 def test_audio_bytes_with_numbers_as_ids_are_taken(source: Path, url: Path) -> None:
     take(table(source / "songs.parquet", id=[0, 1], audio=[wav(0), wav(1)]), url)
     assert audio(url) == {"0": wav(0), "1": wav(1)}
+
+
+def hugging_face_table(**names: list[str]) -> pa.Table:
+    """Returns a table with a song and class labels, as `datasets` writes them."""
+    rows = [{"bytes": wav(i), "path": f"{i}.wav"} for i in range(3)]
+    made = pa.table({"audio": rows, "speaker_id": [1, 0, -1], "text": ["a", "b", "c"], "song": ["x", "y", "z"]})
+    made = made.append_column("lang", pa.array([0, 0, 0], pa.int64()))
+    features = {column: {"names": its, "_type": "ClassLabel"} for column, its in names.items()}
+    return made.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def test_class_labels_of_a_hugging_face_set_have_their_names(source: Path, url: Path) -> None:
+    source.mkdir()
+    pq.write_table(hugging_face_table(speaker_id=["ann", "bob"], lang=["French"]), source / "train.parquet")
+    take(source, url)
+    assert songs(url) == {
+        "0.wav": {"raw_lyrics": "a", "singer": "bob", "title": "x", "language": "fr"},
+        "1.wav": {"raw_lyrics": "b", "singer": "ann", "title": "y", "language": "fr"},
+        "2.wav": {"raw_lyrics": "c", "title": "z", "language": "fr"},
+    }
+
+
+@pytest.mark.parametrize("metadata", [{}, {"huggingface": "{"}, {"huggingface": '{"info": {"features": [1]}}'}])
+def test_labels_without_names_stay_numbers(source: Path, url: Path, metadata: dict[str, str]) -> None:
+    source.mkdir()
+    pq.write_table(hugging_face_table().replace_schema_metadata(metadata), source / "train.parquet")
+    take(source, url)
+    assert [song["singer"] for song in songs(url).values()] == ["1", "0", "-1"]
+
+
+def test_a_set_that_was_saved_to_disk_is_read(source: Path, url: Path) -> None:
+    source.mkdir()
+    made = hugging_face_table(speaker_id=["ann", "bob"])
+    with (
+        pa.OSFile(str(source / "data-00000-of-00001.arrow"), "wb") as file,
+        pa.ipc.new_stream(file, made.schema) as out,
+    ):
+        out.write_table(made)
+    write(source, {"state.json": "{}", "dataset_info.json": "{}"})
+    assert take(source, url).songs == 3
+    assert audio(url) == {f"{i}.wav": wav(i) for i in range(3)}
+    assert songs(url)["1.wav"]["singer"] == "ann"
+
+
+def test_a_truncated_set_on_disk_is_refused_by_name(source: Path, url: Path) -> None:
+    write(source, {"data-00000-of-00001.arrow": b"\xff\xff\xff\xff\x10\x00\x00\x00"})
+    with pytest.raises(DataError, match=r"data-00000-of-00001\.arrow"):
+        take(source, url)
+
+
+def test_sound_that_a_table_names_in_place_of_its_bytes_is_read_from_allowed_folders(
+    source: Path, url: Path, tmp_path: Path
+) -> None:
+    write(tmp_path, {"secret.wav": wav(8), "sounds/b.wav": wav(2)})
+    write(source, {"audio/a.wav": wav(1)})
+    names = ["audio/a.wav", "b.wav", "../../secret.wav", str(tmp_path / "secret.wav"), None]
+    rows = [{"bytes": None, "path": name} for name in names]
+    table(source / "data" / "train.parquet", id=["a", "b", "c", "d", "e"], audio=rows)
+    result = take(source, url, format="parquet", audio_root=str(tmp_path / "sounds"))
+    assert audio(url) == {"a": wav(1), "b": wav(2), "c": b"", "d": b"", "e": b""}
+    assert result.n_problems == 3
+    assert (
+        "train.parquet, row 2, has no audio bytes and names ../../secret.wav, which lies outside of"
+        in result.problems[0]
+    )
+    assert "row 4, has no audio bytes and names no file" in result.problems[2]
+
+
+def test_problems_are_printed_up_to_a_number(source: Path, url: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "\n".join(["LJ001-0001|a|a", *(f"gone{i}|x|x" for i in range(30))])
+    write(source, {"metadata.csv": rows, "wavs/LJ001-0001.wav": wav(1)})
+    with pytest.raises(SystemExit):
+        main(["ingest", str(source), str(url)])
+    out, err = capsys.readouterr()
+    assert out.startswith("1 songs (") and err.count("not taken as it is: metadata.csv:") == 20
+    assert "metadata.csv:2: there is no sound of 'gone0'" in err and "... and 10 more lines like these" in err
+    assert err.endswith("30 things of the source were not taken as they are\n")
+
+
+def test_the_help_names_every_format() -> None:
+    assert set(FORMATS) <= set(re.findall(r"[a-z0-9-]+", HELP))
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,8 @@ class Road:
         source = str(self.source) if self.source else f"synthetic:{self.songs}x{self.seconds:g}"
         result = ingest(source, self._songs, IngestOptions(partition_mb=16))
         print(f"  {result.songs} songs, {result.bytes / 1e6:.1f} MB, {result.partitions} partitions")
+        for problem in result.problems[:5]:
+            print(f"  not taken as it is: {problem}")
 
     def _process(self) -> "tuple[Dataset, Graph]":
         from autosing.pipeline.dataset import Dataset

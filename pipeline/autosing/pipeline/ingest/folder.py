@@ -1,53 +1,23 @@
 """A folder of audio files, with lyrics beside them and `artist/song` folders where there are any."""
 
-import fnmatch
-import io
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from autosing.pipeline.ingest.files import (
+    AUDIO_SUFFIXES,
+    header_seconds,
+    is_audio,
+    passes,
+    path_text,
+    read_bytes,
+    read_text,
+)
 from autosing.pipeline.ingest.partitions import NewSong
 from autosing.signal.errors import UsageError
 
-AUDIO_SUFFIXES = frozenset(
-    [
-        ".aac",
-        ".ac3",
-        ".aif",
-        ".aifc",
-        ".aiff",
-        ".alac",
-        ".ape",
-        ".au",
-        ".caf",
-        ".flac",
-        ".m4a",
-        ".mka",
-        ".mkv",
-        ".mp2",
-        ".mp3",
-        ".mp4",
-        ".mpga",
-        ".oga",
-        ".ogg",
-        ".opus",
-        ".ra",
-        ".sph",
-        ".tta",
-        ".w64",
-        ".wav",
-        ".wave",
-        ".weba",
-        ".webm",
-        ".wma",
-        ".wv",
-    ]
-)
 LYRICS_FILE = "lyrics.txt"
-LARGEST_LYRICS_BYTES = 4 << 20
-LONGEST_BELIEVED_S = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -74,7 +44,7 @@ class FolderSource:
         found = []
         for path in sorted(self.root.rglob("*")):
             name = path.relative_to(self.root).as_posix()
-            if path.is_file() and self._is_wanted(name, path.suffix.lower()):
+            if path.is_file() and self._is_wanted(name, path):
                 found.append(path)
         return found
 
@@ -92,34 +62,19 @@ class FolderSource:
         for path in paths:
             yield self._song(path, shared.get(path.parent), path.parent in shared)
 
-    def _is_wanted(self, name: str, suffix: str) -> bool:
-        if any(fnmatch.fnmatch(name, glob) for glob in self.exclude):
-            return False
-        if self.include:
-            return any(fnmatch.fnmatch(name, glob) for glob in self.include)
-        return suffix in AUDIO_SUFFIXES and not any(part.startswith(".") for part in Path(name).parts)
+    def _is_wanted(self, name: str, path: Path) -> bool:
+        is_taken = bool(self.include) or (is_audio(path) and not any(part.startswith(".") for part in Path(name).parts))
+        return is_taken and passes(name, self.include, self.exclude)
 
     def _song(self, path: Path, lyrics: Path | None, is_alone: bool) -> NewSong:
-        relative = Path(_as_text(path.relative_to(self.root)))
-        audio = _read_bytes(path)
+        relative = Path(path_text(path.relative_to(self.root)))
+        audio = read_bytes(path)
         *folders, title = (
             relative.parent.parts if is_alone and len(relative.parts) > 1 else relative.with_suffix("").parts
         )
         artist = self.artist or (folders[0] if folders else None)
         text = {"artist": artist, "title": title} | _lyrics(path, lyrics)
         return NewSong(self.prefix + relative.as_posix(), audio, text, duration_s=header_seconds(audio))
-
-
-def _as_text(path: Path) -> str:
-    """Returns a path as text; bytes that are no UTF-8, which names on disk may hold, become `\\xNN`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} can't be read ({error.strerror}); make it readable, or --exclude it") from error
 
 
 def _shared_lyrics(paths: Sequence[Path]) -> dict[Path, Path | None]:
@@ -139,30 +94,5 @@ def _lyrics(path: Path, shared: Path | None) -> dict[str, str | None]:
     columns: dict[str, str | None] = {}
     for file in files:
         column = "lrc_lyrics" if file.suffix == ".lrc" else "raw_lyrics"
-        columns.setdefault(column, _read_text(file))
+        columns.setdefault(column, read_text(file))
     return columns
-
-
-def _read_text(file: Path) -> str:
-    """Returns the text of a small file: UTF-8 with or without BOM, UTF-16 with BOM, else Windows-1252."""
-    raw = _read_bytes(file)
-    if len(raw) > LARGEST_LYRICS_BYTES:
-        raise UsageError(f"{file} has {len(raw)} bytes; lyrics of more than {LARGEST_LYRICS_BYTES} are a mistake")
-    encodings = ["utf-16"] if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ["utf-8-sig", "cp1252"]
-    for encoding in encodings:
-        try:
-            return raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    return raw.decode("latin-1")
-
-
-def header_seconds(audio: bytes) -> float:
-    """Returns the length that the file's header claims; 0 where it claims nothing believable."""
-    import soundfile
-
-    try:
-        info = soundfile.info(io.BytesIO(audio))
-    except soundfile.LibsndfileError:
-        return 0.0
-    return float(info.duration) if 0 < info.duration < LONGEST_BELIEVED_S else 0.0

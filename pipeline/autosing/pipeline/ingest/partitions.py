@@ -18,6 +18,8 @@ from autosing.signal.errors import DataError, UsageError
 PARTITION_BYTES = 256 << 20
 PARTITION_HOURS = 4.0
 ROW_GROUP_BYTES = 32 << 20
+MOST_TOLD = 1000
+"""How many problems of a source are kept in words; all are counted."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,38 @@ class NewSong:
 
 
 @dataclass
+class Problems:
+    """What of a source could not be taken, or not as it is: counted in full, told up to `MOST_TOLD`."""
+
+    count: int = 0
+    told: list[str] = field(default_factory=list)
+
+    def add(self, told: str, count: int = 1) -> None:
+        """Adds what is wrong with `count` things: which they are, why, and where it helps what to do."""
+        self.count += count
+        if len(self.told) < MOST_TOLD:
+            self.told.append(told)
+
+
+@dataclass
 class IngestResult:
-    """What an ingest came to."""
+    """What an ingest came to.
+
+    Args:
+        songs: how many were written.
+        skipped: how many were there already.
+        partitions: how many were written.
+        bytes: of the sound that was written.
+        problems: what of the source was not taken, or not as it is; at most `MOST_TOLD`.
+        n_problems: how many there were.
+    """
 
     songs: int = 0
     skipped: int = 0
     partitions: int = 0
     bytes: int = 0
+    problems: list[str] = field(default_factory=list)
+    n_problems: int = 0
 
 
 def append_songs(
@@ -54,14 +81,16 @@ def append_songs(
     songs: Iterable[NewSong],
     reference_columns: Sequence[Column] = (),
     partition_bytes: int = PARTITION_BYTES,
+    problems: Problems | None = None,
 ) -> IngestResult:
     """Writes songs as further partitions. Songs that are there with the same bytes are skipped and counted.
 
     Args:
         url: the data set; it need not exist.
         songs: read one partition at a time.
-        reference_columns: the columns of `reference.parquet`, where truth is known.
+        reference_columns: the columns of `reference.parquet`, which a partition has where truth of a song is known.
         partition_bytes: size at which a partition is full.
+        problems: where the source tells what it could not take.
 
     Raises:
         DataError: an id is there already with other bytes, twice in the source, or empty; or the disk is full.
@@ -76,15 +105,18 @@ def append_songs(
         with explained_refusals(url):
             for name in (REFERENCE, INDEX):
                 store.remove_leftovers(str(number), f"{name}.parquet")
-            if reference_columns:
+            if reference_columns and any(s.reference for s in batch):
                 _write_reference(store, number, batch, reference_columns)
             _write_index(store, number, batch)
         result.partitions += 1
         result.songs += len(batch)
         result.bytes += sum(len(s.audio) for s in batch)
         number += 1
+    if problems is not None:
+        result.problems, result.n_problems = problems.told, problems.count
     if not result.songs and not result.skipped:
-        raise UsageError("the source holds no songs; look at SOURCE, --include and --exclude")
+        first = f"; the first of {result.n_problems} problems: {result.problems[0]}" if result.problems else ""
+        raise UsageError(f"the source holds no songs; look at SOURCE, --include and --exclude{first}")
     return result
 
 

@@ -1,0 +1,121 @@
+"""Manifests of JSON lines, plain or gzipped: their rows, and the files that the rows name."""
+
+import gzip
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
+
+from autosing.pipeline.ingest.files import OutsideError
+from autosing.pipeline.ingest.source import Source
+from autosing.signal.errors import DataError, RowError, UsageError
+
+SUFFIXES = (".jsonl", ".jsonl.gz")
+LONGEST_ROW_BYTES = 16 << 20
+LARGEST_HELD_BYTES = 2 << 30
+
+
+class Row(NamedTuple):
+    """A row and where it stands."""
+
+    where: str
+    values: dict[str, Any]
+
+
+def manifests(source: Source) -> list[Path]:
+    """Returns the file that was given, or else those at the top of the folder."""
+    if source.file is not None:
+        return [source.file]
+    names = [p for p in sorted(source.root.iterdir()) if p.is_file()]
+    return [p for p in names if p.name.endswith(SUFFIXES) or (p.suffix == ".json" and first_row(p))]
+
+
+def first_row(path: Path) -> dict[str, Any]:
+    """Returns the first row of a manifest, {} where it is none."""
+    try:
+        return next((_object(line) for _, line in _lines(path)), {})
+    except (RowError, DataError):
+        return {}
+
+
+def grouped(source: Source, path: Path, name_of: Callable[[Mapping[str, Any]], str]) -> Iterator[Row]:
+    """Yields the rows of a manifest, those that name the same sound together, in the order in which it is first named.
+
+    Lines that are no JSON objects are problems. All names are looked at before the first row is yielded.
+
+    Args:
+        source: where problems go, and which folders may be read.
+        path: the manifest.
+        name_of: returns the sound that a row names, "" where it names none.
+
+    Raises:
+        UsageError: a row names a file in a folder that may not be read.
+        DataError: the manifest is damaged, or too large to be put in order.
+    """
+    groups: dict[str, list[tuple[int, bytes]]] = {}
+    held = 0
+    for number, line in _lines(path):
+        held += len(line)
+        if held > LARGEST_HELD_BYTES:
+            raise DataError(f"{path} has more than {LARGEST_HELD_BYTES} bytes; split it")
+        try:
+            name = name_of(_object(line))
+        except RowError as error:
+            source.problems.add(f"{source.name(path)}:{number}: {error}")
+            continue
+        groups.setdefault(name, []).append((number, line))
+    for name, lines in groups.items():
+        _check_inside(source, name, f"{source.name(path)}:{lines[0][0]}", path)
+    for lines in groups.values():
+        yield from (Row(f"{source.name(path)}:{number}", _object(line)) for number, line in lines)
+
+
+def _check_inside(source: Source, name: str, where: str, manifest: Path) -> None:
+    try:
+        sound_of(source, name, where, manifest)
+    except RowError:
+        return  # It is told with the rows that name it.
+
+
+def sound_of(source: Source, name: str, where: str, manifest: Path) -> Path:
+    """Returns the sound file that a row names: relative to the manifest, or to the audio root, or absolute inside them.
+
+    Raises:
+        UsageError: it lies elsewhere.
+        RowError: it does not exist.
+    """
+    try:
+        return source.named(name, where, manifest.parent)
+    except OutsideError as error:
+        raise UsageError(f"{error}; give the folder that it lies in with --audio-root FOLDER") from error
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    with closing(_open(path)) as file:
+        number = 0
+        try:
+            while line := file.readline(LONGEST_ROW_BYTES):
+                number += 1
+                if len(line) == LONGEST_ROW_BYTES:
+                    raise DataError(f"{path}:{number} has more than {LONGEST_ROW_BYTES} bytes; is it JSON lines?")
+                if line.strip():
+                    yield number, line
+        except (gzip.BadGzipFile, EOFError, OSError) as error:
+            raise DataError(f"{path} is damaged after line {number} ({error}); copy it again") from error
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise RowError(f"it is no UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise RowError(f"it is no JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise RowError(f"it is no JSON object but a {type(values).__name__}")
+    return values
