@@ -57,13 +57,13 @@ class Judged(Stage):
         )
 
     def reads(self) -> tuple[str, ...]:
-        return (*Align().reads(), "index.title")
+        return (*Align(method="rate").reads(), "index.title")
 
     def process(self, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
         return per_song(songs, self._judged)
 
     def _judged(self, song: Song) -> Row:
-        (row,) = Align().process([song], None)
+        (row,) = Align(method="rate").process([song], None)
         if isinstance(row, RowError):
             raise row
         told = {"offset_s": 0.0, "inlier_ratio": 1.0, "derailed": False, "doubt": []} | json.loads(

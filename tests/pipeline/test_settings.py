@@ -31,7 +31,7 @@ def refusal(text: str) -> str:
         ("datasets:\n  a:\n    path: x\n    pth: y", 4, "datasets.a.pth: unknown", "format, group"),
         ("datasets:\n  a: {path: 3}", 2, "datasets.a.path: 3", "valid string"),
         ("datasets:\n  a: {path: x, weight: heavy}", 2, "datasets.a.weight: 'heavy'", "valid number"),
-        ("datasets:\n  a: {path: x, voice: stem}", 2, "datasets.a.voice: 'stem'", "'index' or 'stems'"),
+        ("datasets:\n  a: {path: x, voice: stem}", 2, "datasets.a.voice: 'stem'", "'index', 'stems' or 'denoised'"),
         ("datasets:\n  a: {path: x, name: b}", 2, "datasets.a.name: unknown", "named by its key, a"),
         ("stages:\n  f0: {}\n  f1: {}", 3, "the stage 'f1' is unknown", ", ".join(sorted(STAGES))),
         ("stages:\n  .a: {}", 2, "the stage '' is unknown", ", ".join(sorted(STAGES))),
@@ -91,7 +91,7 @@ def test_an_instance_is_a_stage_with_a_label_and_settings_of_its_own() -> None:
 
 def test_instances_read_the_instances_that_they_name() -> None:
     project = parse_project("stages: {energy.soft: {}, cuts: {energy: energy.soft}}")
-    assert project.graph(ENTRY).closure(["cuts"]) == ["probe", "align", "energy.soft", "cuts"]
+    assert sorted(project.graph(ENTRY).closure(["cuts"])) == ["align", "cuts", "energy.soft", "lyric_mel", "probe"]
 
 
 def test_a_dataset_is_a_name_in_the_file_or_a_path() -> None:
@@ -109,7 +109,7 @@ def test_stages_that_read_each_other_in_a_circle_are_told() -> None:
 
 def test_an_input_that_no_stage_gives_is_told_with_those_that_there_are() -> None:
     graph = Project().graph(ENTRY, ["cuts.energy=energy.soft"])
-    with pytest.raises(UsageError, match=r"cuts reads energy\.soft, .*known: align, cuts, energy"):
+    with pytest.raises(UsageError, match=r"cuts reads energy\.soft, .*known: align, cuts, denoise, energy"):
         graph.closure(["cuts"])
 
 

@@ -1,6 +1,6 @@
 """Songs and a fit source in memory, for the stages that apply a codebook."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,9 @@ class FitSourceInMemory(FitSource):
         self._series = series
         self.asked: list[str] = []
 
-    def series(self, address: str) -> Iterator[npt.NDArray[Any]]:
-        self.asked.append(address)
-        yield from self._series
+    def songs(self, addresses: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        self.asked += addresses
+        yield from (dict.fromkeys(addresses, series) for series in self._series)
 
     def seconds(self) -> float:
         return sum(map(len, self._series)) / 50

@@ -21,7 +21,7 @@ from autosing.pipeline.stages import STAGES
 from autosing.signal.decode import encode
 from autosing.signal.framing import frames, tied_frames
 
-SETTINGS = ("units.k=16", "tokens.k=16")
+SETTINGS = ("units.k=16", "tokens.k=16", "stems.separate_to=both", "lyric_mel.keep=true")
 ONE_SAMPLE, ODD, BURSTS = "one sample.wav", "odd.wav", "bursts.flac"
 AGAIN = "again/"
 """Begins the ids of the songs that are in the second partition too."""

@@ -81,10 +81,10 @@ def fit(
 ) -> None:
     """Fit the artefact (codebook) of STAGE on the data set's own columns."""
     from autosing.pipeline.fit import fit as fit_artefact
-    from autosing.pipeline.stage import FittedStage
+    from autosing.pipeline.stage import fitted
 
     opened, graph = open_dataset(dataset, config, set_)
-    is_good = isinstance(graph[instance].stage, FittedStage) and graph.fit_reason(instance) is None
+    is_good = fitted(graph[instance].stage) and graph.fit_reason(instance) is None
     if is_good and not refit:
         print(f"{instance} is fitted; --refit fits it again")
         return

@@ -3,19 +3,17 @@
 import json
 import random
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import numpy.typing as npt
 
 from autosing.pipeline.artefact import FitRecord
 from autosing.pipeline.dataset import PROBE, Dataset, Partition, split_address
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.model_digest import FIT_RECORD
 from autosing.pipeline.plan import recomputed
-from autosing.pipeline.stage import FitSource, FittedStage
+from autosing.pipeline.stage import FitSource, FittedStage, fitted
 from autosing.pipeline.store import TEMPORARY, explained_refusals
 from autosing.pipeline.work import Group, Models
 from autosing.signal.errors import UsageError
@@ -28,13 +26,13 @@ def fit(dataset: Dataset, graph: Graph, name: str) -> FitRecord:
         UsageError: the stage needs no fit, or its artefact would lie on an object store.
         DataError: the disk is full or can't be written.
     """
-    stage = graph[name].stage
-    if not isinstance(stage, FittedStage):
+    stage = fitted(graph[name].stage)
+    if stage is None:
         raise UsageError(f"{name} needs no fit; stages that do: {', '.join(_fitted_names(graph)) or 'none'}")
     if "://" in stage.artefact:
         raise UsageError(
             f"{name}: its artefact can't lie on an object store ({stage.artefact}); "
-            f"give a folder that every worker sees: --set {name}.codebook=FOLDER"
+            f"give a folder that every worker sees: --set {name}.{stage.artefact_setting}=FOLDER"
         )
     folder = Path(stage.artefact)
     draft = folder.with_name(f"{TEMPORARY}{folder.name}")
@@ -70,7 +68,7 @@ def _put_in_place(draft: Path, folder: Path) -> None:
 
 
 def _fitted_names(graph: Graph) -> list[str]:
-    return [n for n in graph.names if isinstance(graph[n].stage, FittedStage)]
+    return [n for n in graph.names if fitted(graph[n].stage)]
 
 
 class DatasetFitSource(FitSource):
@@ -116,18 +114,22 @@ class DatasetFitSource(FitSource):
     def seconds(self) -> float:
         return sum(sum(songs.values()) for songs in self._chosen.values())
 
-    def series(self, address: str) -> Iterator[npt.NDArray[Any]]:
-        instance, _ = split_address(address)
+    def songs(self, addresses: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        instances = dict.fromkeys(split_address(a)[0] for a in addresses)
+        unstored = [i for i in instances if i in self._graph.instances and not self._graph[i].keep]
+        stored = [a for a in addresses if split_address(a)[0] not in unstored]
         for partition in self._dataset.partitions:
             ids = self._chosen.get(partition.number, {})
-            if self._graph[instance].keep:
-                yield from (r.values[address] for r in partition.rows([address]) if r.id in ids)
-            else:
-                yield from self._computed(partition, instance, address, ids)
+            rows = (r.values for r in partition.rows(stored or [f"{PROBE}.duration_s"]) if r.id in ids)
+            if not unstored:
+                yield from rows
+                continue
+            for row, computed in zip(rows, self._computed(partition, unstored, ids), strict=True):
+                yield {a: row[a] if a in stored else computed[a] for a in addresses}
 
     def _computed(
-        self, partition: Partition, instance: str, address: str, ids: Mapping[str, float]
-    ) -> Iterator[npt.NDArray[Any]]:
-        extra = [*recomputed(self._graph, [instance]), instance]
+        self, partition: Partition, instances: Sequence[str], ids: Mapping[str, float]
+    ) -> Iterator[Mapping[str, Any]]:
+        extra = [*recomputed(self._graph, instances), *instances]
         for passing in Group(partition, self._graph, [], extra).passes(self._models, ids):
-            yield passing.song.values[address]
+            yield passing.song.values

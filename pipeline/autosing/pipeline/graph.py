@@ -12,10 +12,15 @@ from autosing.pipeline.dataset import INDEX, PROBE, RESERVED, split_address
 from autosing.pipeline.model_digest import model_digest
 from autosing.pipeline.record import definition_of
 from autosing.pipeline.schema import Column
-from autosing.pipeline.stage import FittedStage, Stage
+from autosing.pipeline.stage import Stage, fitted
 from autosing.signal.errors import UsageError
 
-Voice = Literal["index", "stems"]
+Voice = Literal["index", "stems", "denoised"]
+VOICE_ADDRESSES: Mapping[Voice, str] = {
+    "index": "index.audio",
+    "stems": "stems.vocals",
+    "denoised": "denoise.audio",
+}
 
 
 @dataclass(frozen=True)
@@ -48,18 +53,31 @@ class Graph:
 
     Args:
         instances: by name.
-        voice: where the data set's voice is: the index audio itself, or the stem `stems.vocals`.
+        voice: where the data set's voice is: the index audio itself, the stem `stems.vocals`, or `denoise.audio`.
+        asked: instances that the data set asks for although their stages do not run by default.
     """
 
     instances: Mapping[str, Instance]
     voice: Voice = "index"
+    asked: frozenset[str] = frozenset()
     _definitions: dict[str, str | None] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def audio_addresses(self) -> dict[str, str]:
-        """Where `voice`, `mix` and `backing` are found."""
-        voice = "index.audio" if self.voice == "index" else "stems.vocals"
-        return {"voice": voice, "mix": "index.audio", "backing": "stems.backing"}
+        """Where `voice`, `mix`, `vocals` and `backing` are found."""
+        voice = VOICE_ADDRESSES[self.voice]
+        return {"voice": voice, "mix": "index.audio", "vocals": "stems.vocals", "backing": "stems.backing"}
+
+    @property
+    def default_targets(self) -> list[str]:
+        """The unlabelled instances that run by default, and those that the data set asks for."""
+        plain = [i for i in self.instances.values() if i.name == i.stage_name]
+        return [i.name for i in plain if i.stage.by_default or i.name in self.asked]
+
+    def streamed(self, names: Iterable[str]) -> frozenset[str]:
+        """Returns the addresses of audio that no stage of the given instances wants whole."""
+        wanted = [(self[name].stage, self.audio_addresses[a]) for name in names if (a := self[name].stage.audio_read())]
+        return frozenset(a for _, a in wanted) - {a for stage, a in wanted if not stage.streams}
 
     def __getitem__(self, name: str) -> Instance:
         if name not in self.instances:
@@ -142,10 +160,10 @@ class Graph:
         stage = self[name].stage
         digests = {setting: model_digest(where) for setting, where in stage.models().items()}
         for setting, digest in digests.items():
-            if digest is None and not isinstance(stage, FittedStage):
+            if digest is None and fitted(stage) is None:
                 raise UsageError(
                     f"{name}.{setting}: {stage.models()[setting]} does not exist; give a hub id, the path of a model's "
-                    "files, or a weight-free method (for ssl: model: mfcc)"
+                    "files, or a weight-free method (for ssl: model: mfcc, for stems: method: center)"
                 )
         return digests
 
@@ -166,8 +184,8 @@ class Graph:
         Raises:
             UsageError: an artefact at a given path, which others may use, was fitted with other settings or inputs.
         """
-        stage = self[name].stage
-        if not isinstance(stage, FittedStage):
+        stage = fitted(self[name].stage)
+        if stage is None:
             return None
         record = read_fit(Path(stage.artefact))
         if record is None:
@@ -176,7 +194,7 @@ class Graph:
         if changes and self[name].shares_artefact:
             raise UsageError(
                 f"{name}: the artefact {stage.artefact} was fitted otherwise ({changes}); take the settings it was "
-                "fitted with, or give another path as `codebook`"
+                "fitted with, or give another path as `{stage.artefact_setting}`"
             )
         return changes or None
 

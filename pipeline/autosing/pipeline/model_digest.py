@@ -68,5 +68,6 @@ def _hub_commit(where: str) -> str:
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise UsageError(
             f"the model {where} is neither in the local Hugging Face cache nor reachable ({type(error).__name__}); "
-            "give a local path of its files, or use the stage's weight-free method (for ssl: model: mfcc)"
+            "give a local path of its files, or use the stage's weight-free method (for ssl: model: mfcc, for stems: "
+            "method: center)"
         ) from error

@@ -180,8 +180,8 @@ def with_retries(work: Callable[[], T], pause: Callable[[float], None] = time.sl
 
 
 def targets_or_all(graph: Graph, targets: Iterable[str]) -> list[str]:
-    """Returns the named targets, or every unlabelled instance where none is named."""
+    """Returns the named targets, or those that run by default where none is named."""
     chosen = list(targets)
     for name in chosen:
         graph[name]
-    return chosen or [i.name for i in graph.instances.values() if i.name == i.stage_name]
+    return chosen or graph.default_targets

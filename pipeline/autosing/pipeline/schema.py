@@ -31,9 +31,11 @@ WORDS = pa.list_(
         ]
     )
 )
+ALIGNED_WORDS = pa.list_(pa.struct([*WORDS.value_type, pa.field("score", pa.float32())]))
 LINES = pa.list_(
     pa.struct([pa.field("text", pa.large_string()), pa.field("start_s", pa.float64()), pa.field("end_s", pa.float64())])
 )
+ALIGNED_LINES = pa.list_(pa.struct([*LINES.value_type, pa.field("confidence", pa.float32())]))
 CUTS = LINES
 PHONES = LINES
 NOTES = pa.list_(

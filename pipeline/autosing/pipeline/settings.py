@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from autosing.pipeline.graph import Graph, Instance, Voice
+from autosing.pipeline.song import Separation
 from autosing.pipeline.stage import FittedStage, Stage
 from autosing.pipeline.stages import STAGES
 from autosing.signal.errors import UsageError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = "datasets.yaml"
 SECTIONS = ("datasets", "stages", "samples")
+STEMS = "stems"
 INSTANCE = re.compile(r"[\w-]+(\.[\w-]+)*")
 """Names of instances: they are names of files, too."""
 
@@ -32,7 +34,10 @@ class DatasetEntry:
         language: of the lyrics, as BCP 47 tags separated by commas.
         licence: of the recordings.
         home_page: where to get it.
-        voice: whether the index audio is the voice itself or the voice is a separated stem.
+        voice: whether the index audio is the voice itself (`index`), or its separated stem (`stems`), or what the
+            stage `denoise` makes of either (`denoised`).
+        separate_to: which stems the set stores: `vocals`, `backing` or `both`. Where it is said, `stems` runs by
+            default; where it is not, it stores vocals, and runs where something reads them (`voice: stems`).
         group: what must not straddle a split.
         weight: how often its samples are drawn in a mixture.
     """
@@ -43,9 +48,16 @@ class DatasetEntry:
     licence: str | None = None
     home_page: str | None = None
     voice: Voice = "index"
+    separate_to: Separation | None = None
     group: Literal["song", "singer"] = "song"
     weight: float = 1.0
     name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.voice == "stems" and self.separate_to == "backing":
+            raise UsageError(
+                f"datasets.{self.name}: its voice is a stem, and separate_to: backing stores none; say vocals or both"
+            )
 
 
 @dataclass(frozen=True)
@@ -91,8 +103,10 @@ class Project:
                 settings[owner][field] = {**settings[owner].get(field, {}), key: value}
             else:
                 settings.setdefault(instance, {})[key] = value
+        if entry.separate_to:
+            settings[STEMS].setdefault("separate_to", entry.separate_to)
         made = {name: self._instance(name, values, entry) for name, values in settings.items()}
-        return Graph(made, entry.voice)
+        return Graph(made, entry.voice, frozenset([STEMS] if entry.separate_to else []))
 
     def _instance(self, name: str, values: dict[str, Any], entry: DatasetEntry) -> Instance:
         stage_name = name.split(".", 1)[0]
@@ -100,14 +114,15 @@ class Project:
         cls = stage_class(stage_name, place)
         if not INSTANCE.fullmatch(name):
             raise UsageError(f"{place}stages.{name}: a label is of letters, digits, '_', '-' and '.', as in f0.praat")
-        keep = values.pop("keep", True)
+        keep = values.pop("keep", cls.keep)
         if not isinstance(keep, bool):
             raise UsageError(
                 f"{self.locate(('stages', name, 'keep'))}stages.{name}.keep: {keep!r} is not true or false"
             )
-        shares_artefact = bool(values.get("codebook"))
-        if issubclass(cls, FittedStage) and not shares_artefact:
-            values["codebook"] = f"{entry.path.rstrip('/')}/models/{name}"
+        setting = cls.artefact_setting if issubclass(cls, FittedStage) else ""
+        shares_artefact = bool(values.get(setting))
+        if setting and not shares_artefact:
+            values[setting] = f"{entry.path.rstrip('/')}/models/{name}"
         stage = of_mapping(cls, values, f"stages.{name}", _in(self.locate, "stages", name))
         return Instance(name, stage_name, stage, keep, shares_artefact)
 

@@ -1,16 +1,20 @@
-"""A song as a stage sees it: one row, whose audio is decoded and resampled at most once."""
+"""A song as a stage sees it: one row, whose audio is decoded and resampled at most once, or streamed."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from autosing.signal.decode import Audio, decode, to_mono
+from autosing.signal.decode_stream import Form, examine, in_blocks, slices, stream
 from autosing.signal.errors import RowError
-from autosing.signal.resample import resample
+from autosing.signal.resample import resample, resample_blocks
 
-AudioName = Literal["voice", "mix", "backing"]
+AudioName = Literal["voice", "mix", "vocals", "backing"]
+"""`mix` is the index audio, `vocals` and `backing` its stems, and `voice` what the data set says its voice is."""
+Separation = Literal["vocals", "backing", "both"]
+"""Which stems of a mix are stored."""
 Wave = npt.NDArray[np.float32]
 
 
@@ -20,14 +24,19 @@ class Song:
     Args:
         id: the song's id.
         values: values by address (`index.lrc_lyrics`, `f0.f0_hz`); stages add theirs as they go.
-        audio_addresses: where `voice`, `mix` and `backing` are found.
+        audio_addresses: where `voice`, `mix`, `vocals` and `backing` are found.
+        streamed: addresses of audio that nobody wants whole: `form` and `blocks` do not keep what they decode.
     """
 
-    def __init__(self, id: str, values: dict[str, Any], audio_addresses: Mapping[str, str]) -> None:
+    def __init__(
+        self, id: str, values: dict[str, Any], audio_addresses: Mapping[str, str], streamed: Collection[str] = ()
+    ) -> None:
         self.id = id
         self.values = values
         self._audio_addresses = audio_addresses
+        self._streamed = streamed
         self._decoded: dict[str, Audio] = {}
+        self._forms: dict[str, Form] = {}
         self._waves: dict[tuple[str, int], Wave] = {}
 
     def __getitem__(self, address: str) -> Any:
@@ -37,12 +46,12 @@ class Song:
     @property
     def n_samples(self) -> int:
         """Samples of the index audio, per channel, at `sample_rate`."""
-        return int(self._probed("n_samples", lambda: len(self.audio("mix").samples)))
+        return int(self._probed("n_samples", lambda: self.form("mix").n_frames))
 
     @property
     def sample_rate(self) -> int:
         """Sample rate of the index audio in Hz."""
-        return int(self._probed("sample_rate_hz", lambda: self.audio("mix").sample_rate))
+        return int(self._probed("sample_rate_hz", lambda: self.form("mix").sample_rate))
 
     @property
     def duration_s(self) -> float:
@@ -57,11 +66,37 @@ class Song:
         """
         address = self._audio_addresses[which]
         if address not in self._decoded:
-            encoded = self.values.get(address)
-            if encoded is None:
-                raise RowError(f"{address} is null: the song has no {which} audio")
-            self._decoded[address] = decode(encoded)
+            self._decoded[address] = decode(self._encoded(which))
         return self._decoded[address]
+
+    def form(self, which: AudioName) -> Form:
+        """Returns length, sample rate, channels and coding of the audio.
+
+        Raises:
+            RowError: it can't be decoded, or the song has none.
+        """
+        address = self._audio_addresses[which]
+        if address not in self._forms:
+            whole = address in self._decoded or address not in self._streamed
+            self._forms[address] = Form.of(self.audio(which)) if whole else examine(self._encoded(which))
+        return self._forms[address]
+
+    def blocks(self, which: AudioName, sample_rate: int | None = None, block_s: float = 10.0) -> Iterator[Wave]:
+        """Yields the audio (n, C), all channels, at its own rate or resampled to `sample_rate` Hz, seconds at a time.
+
+        Together the blocks are what `audio` has, or its `resample`. Where nobody wants the audio whole, only a block of
+        it is ever in memory.
+
+        Raises:
+            RowError: it can't be decoded, or the song has none.
+        """
+        form = self.form(which)
+        size, address = max(round(block_s * form.sample_rate), 1), self._audio_addresses[which]
+        if address in self._decoded:
+            found = slices(self._decoded[address].samples, size)
+        else:
+            found = in_blocks(stream(self._encoded(which), form), size)
+        return resample_blocks(found, form.sample_rate, sample_rate or form.sample_rate)
 
     def mono(self, which: AudioName, sample_rate: int | None = None) -> Wave:
         """Returns the mono wave (T,), at its own rate or resampled to `sample_rate` Hz."""
@@ -73,6 +108,13 @@ class Song:
         if (address, rate) not in self._waves:
             self._waves[address, rate] = resample(self._waves[address, audio.sample_rate], audio.sample_rate, rate)
         return self._waves[address, rate]
+
+    def _encoded(self, which: AudioName) -> bytes:
+        address = self._audio_addresses[which]
+        encoded = self.values.get(address)
+        if encoded is None:
+            raise RowError(f"{address} is null: the song has no {which} audio")
+        return bytes(encoded)
 
     def _probed(self, column: str, measure: Any) -> Any:
         known = self.values.get(f"probe.{column}")

@@ -41,9 +41,17 @@ class Resources:
 
 @dataclass(frozen=True)
 class Stage(ABC):
-    """Maps songs to rows of columns. Fields are settings; `version` rises when the same settings mean other values."""
+    """Maps songs to rows of columns. Fields are settings.
+
+    `version` rises when the same settings mean other values. A stage that is not `by_default` runs where it is asked
+    for, or where another stage reads it. One that `streams` reads its audio by `Song.form` and `Song.blocks` alone.
+    One that `keeps` its values has them stored, unless a setting `keep` says otherwise.
+    """
 
     version: ClassVar[int] = 1
+    by_default: ClassVar[bool] = True
+    streams: ClassVar[bool] = False
+    keep: ClassVar[bool] = True
 
     @abstractmethod
     def columns(self) -> tuple[Column, ...]:
@@ -87,12 +95,17 @@ class FittedStage(Stage):
     """A stage that applies an artefact which is fitted once on the data set's own columns (a codebook).
 
     Adding data never makes the artefact stale; changed fit settings do.
+
+    Attributes:
+        artefact_setting: the setting that says where the artefact lies; the data set's own folder where it is empty.
     """
+
+    artefact_setting: ClassVar[str] = "codebook"
 
     @property
     @abstractmethod
     def artefact(self) -> str:
-        """The path of the artefact's folder."""
+        """The path of the artefact's folder; "" where the settings need none."""
 
     @abstractmethod
     def fit_settings(self) -> dict[str, Any]:
@@ -107,12 +120,22 @@ class FitSource(ABC):
     """The songs that a fit may look at, sampled evenly over the partitions and the same for the same seed."""
 
     @abstractmethod
+    def songs(self, addresses: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        """Yields values by address of one sampled song after the other."""
+
     def series(self, address: str) -> Iterator[npt.NDArray[Any]]:
         """Yields the series (F, dim) of one sampled song after the other."""
+        for song in self.songs((address,)):
+            yield song[address]
 
     @abstractmethod
     def seconds(self) -> float:
         """Returns the length of the sampled songs in seconds."""
+
+
+def fitted(stage: Stage | None) -> FittedStage | None:
+    """Returns a stage that needs an artefact with its settings; None for any other."""
+    return stage if isinstance(stage, FittedStage) and stage.artefact else None
 
 
 def per_song(songs: Sequence[Song], compute: Any) -> list[Row | RowError]:

@@ -8,7 +8,7 @@ from autosing.pipeline.artefact import fitted_on
 from autosing.pipeline.dataset import PROBE, Dataset, Partition
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.plan import PartitionPlan, plan_partition
-from autosing.pipeline.stage import FittedStage
+from autosing.pipeline.stage import fitted
 from autosing.signal.errors import AutosingError, DataError
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def overview(found: Sequence[PartitionStatus], graph: Graph) -> "pl.DataFrame":
 
 def _note(graph: Graph, n_partitions: int, instance: str, note: str) -> str:
     stage = graph.instances[instance].stage if instance in graph.instances else None
-    return "; ".join(n for n in (note, fitted_on(stage, n_partitions) if isinstance(stage, FittedStage) else "") if n)
+    applied = fitted(stage)
+    return "; ".join(n for n in (note, fitted_on(applied, n_partitions) if applied else "") if n)
 
 
 @dataclass(frozen=True)

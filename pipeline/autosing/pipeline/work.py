@@ -96,6 +96,7 @@ class Group:
         self.names = list(names)
         self.computed = [n for n in graph.closure([*names, *extra]) if n in {*names, *extra}]
         self.poison = poison or {}
+        self._streamed = graph.streamed(self.computed)
         self._on_batch = on_batch or (lambda passed: None)
         self.result = GroupResult(partition.number, instances={n: InstanceResult() for n in self.names})
 
@@ -222,7 +223,7 @@ class Group:
             yield batch
 
     def _passing(self, row: SongRow) -> Passing:
-        return Passing(Song(row.id, row.values, self.graph.audio_addresses), dict(row.errors))
+        return Passing(Song(row.id, row.values, self.graph.audio_addresses, self._streamed), dict(row.errors))
 
     def _duration_s(self, passing: Passing) -> float:
         """Returns the length of a song; 0 where it can't be decoded, or must not be."""

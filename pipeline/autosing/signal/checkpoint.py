@@ -12,6 +12,7 @@ from autosing.signal.errors import UsageError
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
+VOCABULARY = "vocab.json"
 WEIGHTS = "model*.safetensors"
 
 
@@ -40,27 +41,40 @@ class Checkpoint:
         path = self._folder(CONFIG) / PREPROCESSOR
         return _json(path) if path.is_file() else {}
 
-    def load(self) -> Any:
+    @cached_property
+    def vocabulary(self) -> dict[str, Any]:
+        """What vocab.json tells of a model that writes.
+
+        Raises:
+            UsageError: there is none.
+        """
+        return _json(self._folder(VOCABULARY) / VOCABULARY)
+
+    def load(self, head: str = "AutoModel") -> Any:
         """Returns the network in float32 and evaluation mode.
+
+        Args:
+            head: the class of transformers that knows the networks of a task, e.g. `AutoModelForAudioXVector`.
 
         Raises:
             UsageError: the weights are missing, pickled, damaged, or of another model.
         """
+        import transformers
         from safetensors import SafetensorError
-        from transformers import AutoModel
         from transformers.utils import logging
 
         folder = self._folder(WEIGHTS)
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
-            network, told = AutoModel.from_pretrained(
+            network, told = getattr(transformers, head).from_pretrained(
                 folder, dtype="float32", use_safetensors=True, trust_remote_code=False, local_files_only=True,
                 output_loading_info=True,
             )  # fmt: skip
         except (OSError, RuntimeError, SafetensorError) as error:
             raise UsageError(f"the weights of {self.model} can't be loaded: {error}; copy them again") from error
         # A decoder is not used, and the embedding of masked frames only in training.
-        absent = [k for k in sorted(told["missing_keys"]) if not k.startswith("decoder.") and k != "masked_spec_embed"]
+        unused = ("decoder.", "masked_spec_embed")
+        absent = [k for k in sorted(told["missing_keys"]) if not k.startswith(unused) and not k.endswith(unused[1])]
         if absent:
             raise UsageError(
                 f"the weights of {self.model} are not those of its {CONFIG}: {len(absent)} are missing, {absent[0]} "
@@ -83,7 +97,7 @@ class Checkpoint:
                 reason += " (pickled weights are never opened: save it as safetensors once, with save_pretrained)"
         raise UsageError(
             f"the model {self.model} can't be used: {reason}; give a local path of its files ({CONFIG}, "
-            "model.safetensors), or take the weight-free features with `model: mfcc`"
+            "model.safetensors), or take the stage's weight-free way (for ssl: `model: mfcc`)"
         )
 
     def _folders(self, needed: str) -> Iterator[Path]:

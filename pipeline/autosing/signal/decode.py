@@ -6,7 +6,9 @@ every input ends as `Audio` or as a `RowError`.
 
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
@@ -59,6 +61,20 @@ class Audio:
     codec: str
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A sound file that is being decoded.
+
+    blocks: (n, C) float32 arrays of different lengths, in order.
+    sample_rate: frames per second.
+    codec: container and coding in lower case.
+    """
+
+    blocks: Iterator[Samples]
+    sample_rate: int
+    codec: str
+
+
 def decode(data: bytes) -> Audio:
     """Returns the samples of an encoded sound file.
 
@@ -102,32 +118,33 @@ def _power(wave: Samples) -> float:
 
 
 def _decode_libsndfile(data: bytes) -> Audio:
+    with open_libsndfile(data) as opened:
+        return Audio(_gather(opened.blocks), opened.sample_rate, opened.codec)
+
+
+def _decode_ffmpeg(data: bytes) -> Audio:
+    with open_ffmpeg(data) as opened:
+        return Audio(_gather(opened.blocks), opened.sample_rate, opened.codec)
+
+
+@contextmanager
+def open_libsndfile(data: bytes) -> Iterator[Opened]:
+    """Opens a sound file for libsndfile; its blocks end with `SoundFileError` where libsndfile stops too early."""
     import soundfile
 
     stream = _Bytes(data)
     with soundfile.SoundFile(stream) as file:
-        samples = _gather(_libsndfile_blocks(file))
-        unread = len(data) - stream.tell() if file.format in ("FLAC", "MP3", "OGG") else 0
-        if not len(samples) or unread > _UNREAD_BYTES:
-            raise soundfile.SoundFileError("libsndfile stopped before the end of the file")
-        return Audio(samples, file.samplerate, f"{file.format}/{file.subtype}".lower())
+        codec = f"{file.format}/{file.subtype}".lower()
+        yield Opened(_checked(_libsndfile_blocks(file, stream, len(data))), file.samplerate, codec)
 
 
-class _Bytes(io.BytesIO):
-    """Bytes that stay where they are when a damaged header sends libsndfile to before their start."""
+@contextmanager
+def open_ffmpeg(data: bytes) -> Iterator[Opened]:
+    """Opens a sound file for FFmpeg.
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self.tell() if whence == io.SEEK_SET and offset < 0 else super().seek(offset, whence)
-
-
-def _libsndfile_blocks(file: "soundfile.SoundFile") -> Iterator[Samples]:
-    _check_format(file.samplerate, file.channels)
-    n_frames = max(_BLOCK_VALUES // file.channels, 1)
-    while len(block := file.read(n_frames, dtype="float32", always_2d=True)):
-        yield block
-
-
-def _decode_ffmpeg(data: bytes) -> Audio:
+    Raises:
+        RowError: here, or while the blocks are taken: it is no sound, is empty, or breaks off.
+    """
     import av
 
     options = {"format_whitelist": _FFMPEG_FORMATS, "protocol_whitelist": "none"}
@@ -138,14 +155,37 @@ def _decode_ffmpeg(data: bytes) -> Audio:
             stream = next((s for s in container.streams.audio if s.codec_context), None)
             if stream is None:
                 raise RowError("the file holds no audio of a known coding; replace it or leave it out")
-            samples = _gather(_ffmpeg_blocks(container, stream))
-            if not len(samples):
+            blocks = _ffmpeg_blocks(container, stream)
+            # Some codings tell their sample rate only when the first of them is decoded.
+            first = next(blocks, None)
+            if first is None:
                 raise RowError("the file holds no samples; replace it or leave it out")
             coding = stream.codec_context
-            return Audio(samples, coding.sample_rate, f"{container.format.name.split(',')[0]}/{coding.name}")
+            codec = f"{container.format.name.split(',')[0]}/{coding.name}"
+            yield Opened(_checked(chain([first], blocks)), coding.sample_rate, codec)
     except av.FFmpegError as error:
         reason = f"neither libsndfile nor FFmpeg reads it as sound: {error.strerror}"
         raise RowError(f"the file cannot be decoded ({reason}); replace it or leave it out") from None
+
+
+class _Bytes(io.BytesIO):
+    """Bytes that stay where they are when a damaged header sends libsndfile to before their start."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self.tell() if whence == io.SEEK_SET and offset < 0 else super().seek(offset, whence)
+
+
+def _libsndfile_blocks(file: "soundfile.SoundFile", stream: io.BytesIO, n_bytes: int) -> Iterator[Samples]:
+    import soundfile
+
+    _check_format(file.samplerate, file.channels)
+    n_frames, n_read = max(_BLOCK_VALUES // file.channels, 1), 0
+    while len(block := file.read(n_frames, dtype="float32", always_2d=True)):
+        n_read += len(block)
+        yield block
+    unread = n_bytes - stream.tell() if file.format in ("FLAC", "MP3", "OGG") else 0
+    if not n_read or unread > _UNREAD_BYTES:
+        raise soundfile.SoundFileError("libsndfile stopped before the end of the file")
 
 
 def _refuse_to_open(url: str, flags: int, options: dict[str, str]) -> NoReturn:
@@ -223,18 +263,30 @@ def _check_format(sample_rate: int, channels: int) -> None:
         raise RowError(f"the file has {channels} channels, not 1 to {MAX_CHANNELS}; mix it down")
 
 
+def _checked(blocks: Iterator[Samples]) -> Iterator[Samples]:
+    """Yields blocks (n, C) as long as they are sound.
+
+    Raises:
+        RowError: a value is not finite or absurd, or the file is too long.
+    """
+    n_frames = 0
+    for block in blocks:
+        if not (block.max(initial=0) <= _LOUDEST and block.min(initial=0) >= -_LOUDEST):  # False for NaN too
+            raise RowError(f"the file holds NaN, infinity or absurd values after frame {n_frames}; repair it")
+        n_frames += len(block)
+        if n_frames * block.shape[1] > MAX_SAMPLES:
+            raise RowError(f"the file is longer than {MAX_SAMPLES} values (frames x channels); split it")
+        yield block
+
+
 def _gather(blocks: Iterator[Samples]) -> Samples:
     """Returns blocks (n, C) as one array; it grows in place, so that twice the memory is never needed."""
     samples = np.empty((0, 1), np.float32)
     n_frames = 0
     for block in blocks:
-        if not (block.max(initial=0) <= _LOUDEST and block.min(initial=0) >= -_LOUDEST):  # False for NaN too
-            raise RowError(f"the file holds NaN, infinity or absurd values after frame {n_frames}; repair it")
         if not n_frames:
             samples = np.empty((0, block.shape[1]), np.float32)
         needed = n_frames + len(block)
-        if needed * block.shape[1] > MAX_SAMPLES:
-            raise RowError(f"the file is longer than {MAX_SAMPLES} values (frames x channels); split it")
         if needed > len(samples):
             samples.resize((needed + needed // 8, block.shape[1]), refcheck=False)
         samples[n_frames:needed] = block

@@ -47,16 +47,25 @@ def load_encoder(model: str, layers: Sequence[int] = (), device: Device = "auto"
     Raises:
         UsageError: no such checkpoint or layer, no safetensors weights, weights of another model, or no such device.
     """
-    import torch
-
     dim = feature_dim(model, layers)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("ssl: device cuda was asked for and there is none; use auto or cpu")
-    where = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    where = torch_device(device, "ssl")
     checkpoint = Checkpoint(model)
     if checkpoint.config["model_type"] == WHISPER:
         return _WhisperEncoder(checkpoint, tuple(layers), dim, where)
-    return _WaveEncoder(checkpoint, tuple(layers), dim, where)
+    return WaveEncoder(checkpoint, checkpoint.load(), tuple(layers), dim, where)
+
+
+def torch_device(device: Device, stage: str) -> "torch.device":
+    """Returns the device to run on; `stage` is who asks, for messages.
+
+    Raises:
+        UsageError: a GPU is asked for and there is none.
+    """
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"{stage}: device cuda was asked for and there is none; use auto or cpu")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 class _TorchEncoder:
@@ -79,13 +88,18 @@ class _TorchEncoder:
         return features
 
 
-class _WaveEncoder(_TorchEncoder):
-    """HuBERT and its kin: a convolutional front end on the wave, padded so that it gives one frame per hop."""
+class WaveEncoder(_TorchEncoder):
+    """HuBERT and its kin: a convolutional front end on the wave, padded so that it gives one frame per hop.
+
+    Raises:
+        UsageError: the front end has another hop than 20 ms.
+    """
 
     longest = None
 
-    def __init__(self, checkpoint: Checkpoint, layers: tuple[int, ...], dim: int, device: "torch.device") -> None:
-        network = checkpoint.load()
+    def __init__(
+        self, checkpoint: Checkpoint, network: Any, layers: tuple[int, ...], dim: int, device: "torch.device"
+    ) -> None:
         super().__init__(network, layers, dim, device)
         field, hop = _receptive_field(network.config.conv_kernel, network.config.conv_stride)
         if hop != HOP:

@@ -105,8 +105,13 @@ def _sung_lines(lines: Sequence[LrcLine], duration_s: float) -> Iterator[_SungLi
             yield _SungLine(index, line, end_s)
 
 
+def weight(word: str) -> float:
+    """Returns how long a word is sung, in units that a song's speed decides: about half of it is its syllables."""
+    return PER_CHARACTER * len(word) + PER_SYLLABLE * syllables(word) + PER_WORD
+
+
 def _weights(words: Sequence[str]) -> list[float]:
-    weights = [PER_CHARACTER * len(word) + PER_SYLLABLE * syllables(word) + PER_WORD for word in words]
+    weights = [weight(word) for word in words]
     return [*weights[:-1], weights[-1] + LAST_WORD]
 
 

@@ -41,7 +41,10 @@ __all__ = [
 ]
 
 # What a directory's `class` may say, and the module and class that stand for it.
-_MODELS: dict[str, tuple[str, str]] = {"acoustic": ("autosing.models.acoustic", "AcousticModel")}
+_MODELS: dict[str, tuple[str, str]] = {
+    "acoustic": ("autosing.models.acoustic", "AcousticModel"),
+    "aligner": ("autosing.models.aligner", "Aligner"),
+}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from autosing.training.task import RunConfig
 
 if TYPE_CHECKING:
     from autosing.training.tasks.acoustic import AcousticConfig
+    from autosing.training.tasks.aligner import AlignerConfig
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -31,7 +32,26 @@ def soft_vc(**settings: Any) -> "AcousticConfig":
     return acoustic(**{**original, "use_f0": False, "use_energy": False, "use_singer": False, **settings})
 
 
-RECIPES: Mapping[str, Callable[..., RunConfig]] = {"acoustic": acoustic, "soft_vc": soft_vc}
+def aligner(**settings: Any) -> "AlignerConfig":
+    """Lines and their lyrics to a net that hears where they are: recordings whose lyrics have line stamps."""
+    from autosing.training.tasks.aligner import AlignerConfig
+
+    usual = {"lr": 2e-3, "seconds_per_batch": 140.0, "clip_norm": 2.0, "steps": 20_000}
+    return AlignerConfig(**{**usual, **settings})
+
+
+def aligner_synthetic(**settings: Any) -> "AlignerConfig":
+    """The aligner that the package ships, from synthetic recordings (synthetic:N+studio) whose times are known."""
+    usual = {"timed_phones": True, "timing_weight": 3.0, "strength": 1.0, "lr": 3e-3, "steps": 600, "warmup_steps": 50}
+    return aligner(**{**usual, **settings})
+
+
+RECIPES: Mapping[str, Callable[..., RunConfig]] = {
+    "acoustic": acoustic,
+    "aligner": aligner,
+    "aligner_synthetic": aligner_synthetic,
+    "soft_vc": soft_vc,
+}
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from autosing.pipeline.construct.sample import SampleSpec
 from autosing.pipeline.dataset import INDEX, PROBE, Dataset, Partition, split_address
+from autosing.pipeline.graph import VOICE_ADDRESSES, Voice
 from autosing.pipeline.record import Record, key_of
 from autosing.pipeline.schema import Column
 from autosing.signal.errors import DataError, MissingColumn, SchemaMismatch, StaleColumn, UsageError
-
-if TYPE_CHECKING:
-    from autosing.pipeline.graph import Voice
 
 ALIGNMENT, WORDS = "align.inlier_ratio", "align.words"
 PROBED = ("probe.n_samples", "probe.sample_rate_hz")
@@ -29,7 +26,7 @@ class NamedDataset:
     Args:
         name: names it in samples and keys; it must not change while sets are to stay comparable.
         dataset: where it is.
-        voice: whether the index audio is the voice itself or the voice is the stem `stems.vocals`.
+        voice: where the voice is: the index audio itself, the stem `stems.vocals`, or `denoise.audio`.
         licence: of the recordings.
         language: of the lyrics.
         home_page: where to get it.
@@ -37,14 +34,14 @@ class NamedDataset:
 
     name: str
     dataset: Dataset
-    voice: "Voice" = "index"
+    voice: Voice = "index"
     licence: str | None = None
     language: str | None = None
     home_page: str | None = None
 
     def audio_address(self, audio: str) -> str:
         """Returns where `voice` or `mix` is found."""
-        return "stems.vocals" if audio == "voice" and self.voice == "stems" else f"{INDEX}.audio"
+        return VOICE_ADDRESSES[self.voice] if audio == "voice" else f"{INDEX}.audio"
 
 
 @dataclass(frozen=True)

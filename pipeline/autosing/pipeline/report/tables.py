@@ -15,7 +15,7 @@ from autosing.pipeline.columnfile import open_parquet
 from autosing.pipeline.dataset import INDEX, INDEX_TEXT_COLUMNS, PROBE, Dataset, Partition
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.schema import Column
-from autosing.pipeline.stage import FittedStage
+from autosing.pipeline.stage import fitted
 from autosing.pipeline.status import errors_of, overview, plans
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def fits(dataset: Dataset, graph: Graph) -> list[Fitted]:
     found = []
     for name in _known(dataset, graph):
         stage = graph[name].stage
-        record = read_fit(Path(stage.artefact)) if isinstance(stage, FittedStage) else None
+        record = read_fit(Path(applied.artefact)) if (applied := fitted(stage)) else None
         if record is not None:
             settings = ", ".join(f"{k} {json.dumps(v)}" for k, v in sorted(record.settings.items()))
             where = f"{record.partitions} of {len(dataset.partitions)} partitions, {duration(record.seconds)}"

@@ -1,63 +1,190 @@
-"""`align`: when each word is sung. The `rate` rule places words inside their LRC lines from the text alone."""
+"""`align`: when each word is sung, by the project's own net, by any CTC model, or by the rule of thumb."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from autosing.pipeline.schema import LINES, WORDS, Column
-from autosing.pipeline.song import Song
-from autosing.pipeline.stage import Row, Stage, per_song
-from autosing.signal.errors import RowError
-from autosing.signal.lyrics import parse_lrc
-from autosing.signal.word_times import Word, place_words
+import numpy as np
+import pyarrow as pa
 
-LYRICS, DURATION = "index.lrc_lyrics", "probe.duration_s"
-NOTHING: Row = {"words": None, "lines": None}
+from autosing.pipeline.schema import ALIGNED_LINES, ALIGNED_WORDS, PHONES, Column
+from autosing.pipeline.song import AudioName, Song
+from autosing.pipeline.stage import NOT_IN_DEFINITION, FitSource, FittedStage, Resources, Row, per_song
+from autosing.signal.errors import RowError, UsageError
+from autosing.signal.framing import frames
+from autosing.signal.lyric_mel import RATE, SAMPLE_RATE
+from autosing.signal.lyrics import Lrc, parse_lrc, split_words
+from autosing.signal.ssl_encoder import Device
+from autosing.signal.word_times import place_words
+
+if TYPE_CHECKING:
+    from autosing.aligner.align import Emissions
+    from autosing.aligner.alignment import Alignment
+    from autosing.signal.alphabet import Speller
+
+LRC, RAW, DURATION = "index.lrc_lyrics", "index.raw_lyrics", "probe.duration_s"
+NOTHING: Row = {}
+
+Listen = Callable[[Song], "Emissions"]
 
 
 @dataclass(frozen=True)
-class Align(Stage):
-    """Times of words and lines; null where the song has no LRC lyrics."""
+class Align(FittedStage):
+    """Times of words, lines and phones; null where the song has no lyrics, or only marks ("[instrumental]").
 
-    method: Literal["rate"] = "rate"
+    Args:
+        method: `ctc`, the project's own net; `hf`, any Hugging Face CTC model; or `rate`, which hears nothing, needs
+            line stamps and places words by their letters and syllables.
+        model: of `ctc`: `shipped`, or the path or hub id of an aligner; of `hf`: the path or hub id of the model.
+        lexicon: the pronunciation dictionary that the model was trained with; "" for none.
+        source: the `lyric_mel` instance, for `ctc`.
+        audio: what `hf` hears.
+        adapt: train the net of `ctc` further on the data set's own line stamps before it aligns, for minutes.
+        adapt_steps: of that.
+        hours: audio to adapt on, sampled evenly over the partitions.
+        seed: of the songs that are sampled and of the training.
+        adapted: folder of the adapted net; the data set's own by default.
+        device: of `hf`: auto, cpu or cuda.
+        gpus: GPUs that a worker occupies.
+    """
+
+    artefact_setting: ClassVar[str] = "adapted"
+
+    method: Literal["ctc", "hf", "rate"] = "ctc"
+    model: str = "shipped"
+    lexicon: str = ""
+    source: str = "lyric_mel"
+    audio: AudioName = "mix"
+    adapt: bool = False
+    adapt_steps: int = 600
+    hours: float = 2
+    seed: int = 0
+    adapted: str = field(default="", metadata=NOT_IN_DEFINITION)
+    device: Device = field(default="auto", metadata=NOT_IN_DEFINITION)
+    gpus: float = field(default=0, metadata=NOT_IN_DEFINITION)
+
+    def __post_init__(self) -> None:
+        if self.adapt and self.method != "ctc":
+            raise UsageError(f"align: adapt is for the method ctc, not {self.method}; set adapt to false")
+        if self.method == "hf" and self.model == "shipped":
+            raise UsageError("align: the method hf needs the hub id or path of a CTC model as `model`")
+
+    @property
+    def artefact(self) -> str:
+        return self.adapted if self.adapt else ""
 
     def columns(self) -> tuple[Column, ...]:
         return (
-            Column("words", WORDS, meaning="each word with its time and the number of its line", nullable=True),
-            Column(
-                "lines", LINES, meaning="each line from its first word's start to its last word's end", nullable=True
-            ),
+            Column("words", ALIGNED_WORDS, meaning="each word with its time, line number and score", nullable=True),
+            Column("lines", ALIGNED_LINES, meaning="each line from its first word to its last", nullable=True),
+            Column("phones", PHONES, meaning="sounds as the net spells them; null of rate", nullable=True),
+            Column("offset_s", pa.float32(), unit="s", meaning="how much later than its stamps", nullable=True),
+            Column("inlier_ratio", pa.float32(), meaning="share of lines whose stamps agree on it", nullable=True),
+            Column("derailed", pa.bool_(), meaning="whether most of it is not to be trusted", nullable=True),
         )
 
     def reads(self) -> tuple[str, ...]:
-        return (LYRICS, DURATION)
+        bands = (f"{self.source}.lyric_mel",) if self.method == "ctc" else ()
+        return (LRC, RAW, DURATION, *bands)
+
+    def audio_read(self) -> AudioName | None:
+        return self.audio if self.method == "hf" else None
+
+    def models(self) -> dict[str, str]:
+        if self.method == "rate":
+            return {}
+        from autosing.aligner.shipped import aligner_path
+
+        return {"model": self.artefact or (aligner_path(self.model) if self.method == "ctc" else self.model)}
+
+    def resources(self) -> Resources:
+        return Resources(gpus=self.gpus)
+
+    def fit_settings(self) -> dict[str, Any]:
+        names = ("model", "lexicon", "source", "adapt_steps", "hours", "seed")
+        return {name: value for name, value in self.settings().items() if name in names}
+
+    def fit(self, songs: FitSource, folder: Path) -> None:
+        from autosing.aligner.adapt import AdaptConfig, adapt, lines_of
+        from autosing.aligner.shipped import load_aligner
+        from autosing.models.directory import save_model
+
+        start = load_aligner(self.model, lexicon=self.lexicon)
+        lines = []
+        for song in songs.songs((LRC, DURATION, f"{self.source}.lyric_mel")):
+            stamped = _lrc(song.get(LRC)).lines
+            lines += lines_of(song[f"{self.source}.lyric_mel"], stamped, song[DURATION], start.alphabet)
+        config = AdaptConfig(steps=self.adapt_steps, seed=self.seed)
+        losses = adapt(start.model, lines, config)
+        told = {"lines": len(lines), "losses": [float(np.mean(part)) for part in np.array_split(losses, 10)]}
+        save_model(folder, start.model, start.contract, {"adapted": {**asdict(config), **told}})
+
+    def setup(self) -> "tuple[Listen, Speller] | None":
+        if self.method == "rate":
+            return None
+        return self._own() if self.method == "ctc" else self._foreign()
 
     def process(self, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
-        return per_song(songs, _align)
+        return per_song(songs, lambda song: _row(_aligned(song, model)))
+
+    def _own(self) -> "tuple[Listen, Speller]":
+        from autosing.aligner.emissions import emissions
+        from autosing.aligner.shipped import load_aligner
+
+        loaded = load_aligner(self.artefact or self.model, lexicon=self.lexicon)
+        return lambda song: emissions(loaded.model, song[f"{self.source}.lyric_mel"]), loaded.alphabet
+
+    def _foreign(self) -> "tuple[Listen, Speller]":
+        from autosing.signal.ctc_model import load_ctc_model
+
+        loaded = load_ctc_model(self.model, self.lexicon, self.device)
+
+        def listen(song: Song) -> "Emissions":
+            n_frames = frames(song.n_samples, song.sample_rate, RATE)
+            return loaded.emissions(song.mono(self.audio, SAMPLE_RATE), n_frames).astype(np.float32)[None]
+
+        return listen, loaded.vocabulary
 
 
-def _align(song: Song) -> Row:
-    text = song[LYRICS]
-    if not text or not text.strip():
+def _aligned(song: Song, model: "tuple[Listen, Speller] | None") -> "Alignment | None":
+    """Returns the alignment of a song; None where it has no words to sing.
+
+    Raises:
+        RowError: its lyrics can't be aligned; says why.
+    """
+    from autosing.aligner.align import align_plain, align_stamped, by_rule
+
+    lrc, duration_s = _lrc(song[LRC]), song[DURATION]
+    if lrc.lines:
+        sung = place_words(lrc.lines, duration_s)
+        if not sung and any(split_words(line.text) for line in lrc.lines):
+            raise RowError(f"all lyrics begin after the end of the song ({duration_s:.1f} s): lyrics of another song?")
+        if not sung:
+            return None
+        return align_stamped(model[0](song), lrc.lines, duration_s, model[1]) if model else by_rule(sung)
+    plain = (song[RAW] or song[LRC] or "").splitlines()
+    if not any(split_words(line) for line in plain):
+        return None
+    if model is None:
+        raise RowError(
+            "the lyrics have no time stamps ([mm:ss.xx]), which the method rate needs; align them with method ctc"
+        )
+    return align_plain(model[0](song), plain, duration_s, model[1])
+
+
+def _lrc(text: str | None) -> Lrc:
+    return parse_lrc(text or "")
+
+
+def _row(found: "Alignment | None") -> Row:
+    if found is None:
         return NOTHING
-    lrc = parse_lrc(text)
-    if not lrc.lines:
-        raise RowError("lrc_lyrics has no time stamps ([mm:ss.xx]); put lyrics without times into raw_lyrics")
-    words = place_words(lrc.lines, song[DURATION])
-    if not words and any(line.text.strip() for line in lrc.lines):
-        raise RowError(f"all lyrics begin after the end of the song ({song[DURATION]:.1f} s): lyrics of another song?")
-    return {"words": [_struct(word) for word in words], "lines": _lines(words)}
-
-
-def _struct(word: Word) -> dict[str, Any]:
-    return {"text": word.text, "start_s": word.start_s, "end_s": word.end_s, "line": word.line}
-
-
-def _lines(words: Sequence[Word]) -> list[dict[str, Any]]:
-    groups: dict[int, list[Word]] = {}
-    for word in words:
-        groups.setdefault(word.line, []).append(word)
-    return [
-        {"text": " ".join(w.text for w in line), "start_s": line[0].start_s, "end_s": line[-1].end_s}
-        for line in groups.values()
-    ]
+    return {
+        "words": [asdict(word) for word in found.words],
+        "lines": [asdict(line) for line in found.lines],
+        "phones": [asdict(phone) for phone in found.phones] if found.phones else None,
+        "offset_s": found.offset_s,
+        "inlier_ratio": found.inlier_ratio,
+        "derailed": found.is_derailed,
+    }

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -18,6 +18,8 @@ LYRICS = ("index.lrc_lyrics", "index.raw_lyrics")
 @dataclass(frozen=True)
 class Probe(Stage):
     """Measures the index audio. Its file also records the digests of the index's columns."""
+
+    streams: ClassVar[bool] = True
 
     def columns(self) -> tuple[Column, ...]:
         return (
@@ -41,14 +43,14 @@ class Probe(Stage):
 
 
 def _probe(song: Song) -> Row:
-    audio = song.audio("mix")
+    form = song.form("mix")
     lyrics = "\0".join(song[address] or "" for address in LYRICS)
     return {
-        "n_samples": len(audio.samples),
-        "duration_s": len(audio.samples) / audio.sample_rate,
-        "sample_rate_hz": audio.sample_rate,
-        "channels": audio.samples.shape[1],
-        "codec": audio.codec,
+        "n_samples": form.n_frames,
+        "duration_s": form.n_frames / form.sample_rate,
+        "sample_rate_hz": form.sample_rate,
+        "channels": form.channels,
+        "codec": form.codec,
         "audio_digest": _digest(song["index.audio"]),
         "lyrics_digest": _digest(lyrics.encode()) if lyrics.strip("\0") else None,
     }

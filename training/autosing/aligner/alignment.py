@@ -1,0 +1,64 @@
+"""What an aligner finds: words, lines and phones with times, and how far they are to be trusted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SungWord:
+    """A word to be aligned: its text, the number of its line, and its labels in the net's alphabet."""
+
+    text: str
+    line: int
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TimedWord:
+    """A word's times in seconds, and the mean log probability of its sounds; None where nothing was heard."""
+
+    text: str
+    start_s: float
+    end_s: float
+    line: int
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class TimedPhone:
+    """When a sound is sung."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class TimedLine:
+    """A line from its first word's start to its last word's end; `confidence` from 0 (derailed) to 1, or None."""
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The alignment of a song's lyrics.
+
+    Attributes:
+        words: in the order of the lyrics; starts never go back.
+        lines: with at least one word.
+        phones: sounds in the alphabet of the net.
+        offset_s: how much later the song is than its stamps; None without stamps.
+        inlier_ratio: share of lines whose stamps agree on `offset_s`; None without stamps.
+        is_derailed: whether most of it is not to be trusted: lyrics of another song, or a lost aligner.
+    """
+
+    words: Sequence[TimedWord]
+    lines: Sequence[TimedLine]
+    phones: Sequence[TimedPhone] = ()
+    offset_s: float | None = None
+    inlier_ratio: float | None = None
+    is_derailed: bool = False

@@ -1,0 +1,115 @@
+"""The lyrics aligner's nets: what is sung in each frame of a song, as CTC log probabilities over classes of phones.
+
+A few small nets of one shape stand side by side. Their mean is better than any of them, and where they disagree about
+the place of a line, the line is not to be trusted: over the lines of real songs that tells derailment far better than
+a net's own score does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+# The recurrent layers run at half the frame rate, which halves their cost; each step tells of its two frames.
+STRIDE = 2
+
+
+@dataclass(frozen=True)
+class AlignerFields:
+    """What an aligner is built from.
+
+    Attributes:
+        dim: width of a frame of the input.
+        symbols: what the outputs stand for, the first for the blank.
+        conv_dim: width of the first convolution.
+        recurrent_dim: width of the second convolution, and of the recurrent layers in both directions together.
+        layers: recurrent ones.
+        members: nets side by side.
+        dropout: before, between and after the recurrent layers.
+    """
+
+    dim: int
+    symbols: Sequence[str]
+    conv_dim: int = 112
+    recurrent_dim: int = 176
+    layers: int = 2
+    members: int = 2
+    dropout: float = 0.1
+
+
+class Aligner(nn.Module):
+    """Gives the log probabilities (N, B, F, V) of N nets from bands (B, F, dim), normalised per song.
+
+    Frames after a sample's end change nothing in it.
+    """
+
+    fields_type: ClassVar = AlignerFields
+
+    def __init__(self, fields: AlignerFields) -> None:
+        super().__init__()
+        self.fields = fields
+        self.nets = nn.ModuleList(AlignerNet(fields) for _ in range(fields.members))
+
+    def forward(self, bands_NBFD: Tensor, frames_B: Tensor | None = None) -> Tensor:
+        """Returns log probabilities (N, B, F, V).
+
+        Args:
+            bands_NBFD: what each net hears, or (B, F, D), which all of them hear.
+            frames_B: the frames of each sample, on the CPU; without it all are whole.
+        """
+        heard = bands_NBFD if bands_NBFD.ndim == 4 else bands_NBFD[None].expand(len(self.nets), -1, -1, -1)
+        return torch.stack([net(bands, frames_B) for net, bands in zip(self.nets, heard, strict=True)])
+
+
+class AlignerNet(nn.Module):
+    """Convolutions that halve the rate, and recurrent layers that hear the line from both sides."""
+
+    def __init__(self, fields: AlignerFields) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(fields.dim, fields.conv_dim, 5, padding=2)
+        self.second = nn.Conv1d(fields.conv_dim, fields.recurrent_dim, 6, stride=STRIDE, padding=2)
+        self.recurrent = nn.GRU(
+            fields.recurrent_dim,
+            fields.recurrent_dim // 2,
+            fields.layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=fields.dropout if fields.layers > 1 else 0.0,
+        )
+        self.dropout = nn.Dropout(fields.dropout)
+        self.readout = nn.Linear(fields.recurrent_dim, STRIDE * len(fields.symbols))
+
+    def forward(self, bands_BFD: Tensor, frames_B: Tensor | None = None) -> Tensor:
+        """Returns log probabilities (B, F, V)."""
+        n_frames = bands_BFD.shape[1]
+        bands_BDF = _silenced(bands_BFD.transpose(1, 2), frames_B)
+        hidden_BDF = _silenced(functional.gelu(self.first(bands_BDF)), frames_B)
+        hidden_BDF = functional.pad(hidden_BDF, (0, -n_frames % STRIDE))
+        hidden_BFD = self.dropout(functional.gelu(self.second(hidden_BDF)).transpose(1, 2))
+        hidden_BFD = self.dropout(self._recur(hidden_BFD, frames_B))
+        logits_BFV = self.readout(hidden_BFD).reshape(len(bands_BFD), hidden_BFD.shape[1] * STRIDE, -1)
+        log_probs_BFV: Tensor = logits_BFV[:, :n_frames].float().log_softmax(-1)
+        return log_probs_BFV
+
+    def _recur(self, hidden_BFD: Tensor, frames_B: Tensor | None) -> Tensor:
+        if frames_B is None:
+            whole_BFD: Tensor = self.recurrent(hidden_BFD)[0]
+            return whole_BFD
+        steps_B = -(-frames_B // STRIDE)
+        packed = pack_padded_sequence(hidden_BFD, steps_B, batch_first=True, enforce_sorted=False)
+        padded_BFD: Tensor = pad_packed_sequence(
+            self.recurrent(packed)[0], batch_first=True, total_length=hidden_BFD.shape[1]
+        )[0]
+        return padded_BFD
+
+
+def _silenced(series_BDF: Tensor, frames_B: Tensor | None) -> Tensor:
+    """Returns a series that is 0 after each sample's end, as a convolution takes it to be after the last frame."""
+    if frames_B is None:
+        return series_BDF
+    inside_BF = torch.arange(series_BDF.shape[2]) < frames_B[:, None]
+    return series_BDF * inside_BF[:, None].to(series_BDF)
