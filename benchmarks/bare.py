@@ -23,10 +23,12 @@ import torchaudio
 from swift_f0 import SwiftF0
 from torchaudio.compliance import kaldi
 
-from autosing.signal import loudness
+from autosing.signal import faults, loudness, noise
 from autosing.signal.decode import decode, to_mono
 from autosing.signal.energy import energy
 from autosing.signal.f0 import f0
+from autosing.signal.fingerprint import SAMPLE_RATE as FINGERPRINT_RATE
+from autosing.signal.fingerprint import fingerprint
 from autosing.signal.framing import frames, tied_frames
 from autosing.signal.kmeans import assign
 from autosing.signal.mel import MelSpec, log_mel
@@ -152,11 +154,17 @@ def own(data: bytes, clock: Clock, codebooks: Codebooks) -> None:
         f0(wave, 16_000, frames(len(mono), rate, POINT_RATE))
     with clock("quality"):
         loudness.integrated_loudness(samples, rate)
-        loudness.peak(samples)
-        loudness.clipped_ratio(samples)
-        loudness.silence_ratio(samples, rate)
-        loudness.snr_db(samples, rate)
-        loudness.bandwidth_hz(samples, rate)
+        loudness.loudness_range_lu(samples, rate)
+        loudness.true_peak_db(samples, rate)
+        faults.peak(samples)
+        faults.clipping(samples)
+        faults.top_range_db(samples)
+        faults.dc_offset(samples)
+        faults.silence_ratio(samples, rate)
+        faults.stereo(samples)
+        noise.snr_db(samples, rate)
+        noise.bandwidth_hz(samples, rate)
+        fingerprint(resample(mono, rate, FINGERPRINT_RATE))
     with clock("tokens"):
         rates = [Fraction(1000, ms) for ms in codebooks.tokens]
         for (ms, book), n in zip(codebooks.tokens.items(), tied_frames(len(mono), rate, rates), strict=True):

@@ -45,7 +45,7 @@ def synthetic(seeds: Sequence[int], stereo: bool, seconds: float = 30.0) -> Iter
 
 
 def _spread(score: Score, seed: int) -> Samples:
-    """Returns two accompaniments to the left and right, each heard on the other side decorrelated, and a central bass."""
+    """Returns two accompaniments to the left and right, each decorrelated on the other side, and a central bass."""
     left, right, bass = (accompaniment(score, HZ, seed + k).astype(np.float64) for k in (0, 1000, 2000))
     n = int(0.01 * HZ)
     echo = np.random.default_rng(seed).standard_normal(n) * np.exp(-np.arange(n) / (0.003 * HZ))

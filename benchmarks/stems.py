@@ -17,16 +17,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
-from machine import machine
-from mixes import HZ, SYNTHETIC_SEEDS, Mix, Samples, backed, real, sung_times, synthetic
-from mixes import BACKED as BACKED_SONG
 from scipy.ndimage import median_filter
-from songs import SHARED_DATA
 
 from autosing.pipeline.song import Song
 from autosing.pipeline.stages.denoise import Denoise
@@ -39,6 +34,10 @@ from autosing.signal.separation import Center, separate_center
 from autosing.signal.singer import song, voices
 from autosing.signal.stft_blocks import Gains, Spectra, filtered
 from autosing.training.metrics.waveform import si_sdr
+from machine import machine
+from mixes import BACKED as BACKED_SONG
+from mixes import HZ, SYNTHETIC_SEEDS, Mix, Samples, backed, real, sung_times, synthetic
+from songs import SHARED_DATA
 
 Separator = Callable[[Samples], Samples]
 ADDRESSES = {"mix": "index.audio"}
@@ -167,9 +166,8 @@ def tell_denoise() -> None:
             ]
             (gain, snr), lowest = np.mean(rows, axis=0), min(r[0] for r in rows)
             print(f"| {kind} at {snr_db} dB | {gain:+.1f} | {snr:+.1f} | {lowest:+.1f} |")
-        print(
-            f"\nclean voices: SI-SDR of the output to the input at least {min(si_sdr(cleaned(w), w) for w in waves):.1f} dB"
-        )
+        nearest_db = min(si_sdr(cleaned(wave), wave) for wave in waves)
+        print(f"\nclean voices: SI-SDR of the output to the input at least {nearest_db:.1f} dB")
 
 
 def noise_gains(voice: Samples, unit: Samples, snr_db: float, clean: Separator) -> tuple[float, float]:

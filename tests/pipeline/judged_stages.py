@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from autosing.pipeline.graph import Graph, Instance
-from autosing.pipeline.schema import WORDS, Column
+from autosing.pipeline.schema import Column
 from autosing.pipeline.song import Song
 from autosing.pipeline.stage import Row, Stage, per_song
 from autosing.pipeline.stages.align import Align
@@ -43,34 +43,31 @@ class Loud(Stage):
         return [{"voice_activity": song["energy.energy"][::2] > 0.01} for song in songs]
 
 
+RULE = Align(method="rate")
+
+
 @dataclass(frozen=True)
 class Judged(Stage):
     """The rate rule's alignment with a judgement: the title holds JSON of offset_s, inlier_ratio, derailed, doubt."""
 
     def columns(self) -> tuple[Column, ...]:
-        return (
-            Column("words", WORDS, meaning="each word", nullable=True),
-            Column("lines", pa.list_(LINE), meaning="each line", nullable=True),
-            Column("offset_s", pa.float32(), unit="s", meaning="how late the lyrics are", nullable=True),
-            Column("inlier_ratio", pa.float32(), meaning="lines that agree on the offset", nullable=True),
-            Column("derailed", pa.bool_(), meaning="whether the alignment is lost", nullable=True),
-        )
+        return RULE.columns()
 
     def reads(self) -> tuple[str, ...]:
-        return (*Align(method="rate").reads(), "index.title")
+        return (*RULE.reads(), "index.title")
 
     def process(self, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
         return per_song(songs, self._judged)
 
     def _judged(self, song: Song) -> Row:
-        (row,) = Align(method="rate").process([song], None)
+        (row,) = RULE.process([song], None)
         if isinstance(row, RowError):
             raise row
         told = {"offset_s": 0.0, "inlier_ratio": 1.0, "derailed": False, "doubt": []} | json.loads(
             song["index.title"] or "{}"
         )
         sure = [
-            {**line, "confidence": 0.1 if i in told["doubt"] else 0.9} for i, line in enumerate(row["lines"] or ())
+            {**line, "confidence": 0.1 if i in told["doubt"] else 0.9} for i, line in enumerate(row.get("lines") or ())
         ] or None
         return {**row, "lines": sure, **{n: told[n] for n in ("offset_s", "inlier_ratio", "derailed")}}
 

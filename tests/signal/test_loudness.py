@@ -1,12 +1,14 @@
-"""Loudness, clipping, silence, noise and bandwidth of signals whose values can be computed by hand."""
+"""Loudness, its range and true peaks: the signals of EBU Tech 3341 and 3342, and other implementations."""
+
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyloudnorm
 import pytest
 
-from autosing.signal.loudness import bandwidth_hz, clipped_ratio, integrated_loudness, peak, silence_ratio, snr_db
-from autosing.signal.resample import resample
+from autosing.signal.decode import decode
+from autosing.signal.loudness import integrated_loudness, loudness_range_lu, true_peak_db
 
 Samples = npt.NDArray[np.float32]
 
@@ -54,63 +56,57 @@ def test_silent_and_short_files_have_no_loudness() -> None:
     assert integrated_loudness(sine(-75.0, 48_000, 1.0), 48_000) is None
 
 
-def test_peak_is_the_largest_absolute_value() -> None:
-    assert peak(np.array([[0.25, -1.5], [0.5, 1.0]], np.float32)) == 1.5
-    assert peak(np.zeros((0, 2), np.float32)) == 0.0
+@pytest.mark.parametrize(
+    ("levels", "range_lu"),
+    [((-20, -30), 10), ((-20, -15), 5), ((-40, -20), 20), ((-50, -35, -20, -35, -50), 15)],
+)
+def test_the_loudness_range_is_that_of_the_signals_of_ebu_tech_3342(levels: tuple[float, ...], range_lu: float) -> None:
+    samples = np.concatenate([sine(float(dbfs), 48_000, 20.0) for dbfs in levels])
+    assert loudness_range_lu(samples, 48_000) == pytest.approx(range_lu, abs=1)
 
 
-def test_runs_of_three_at_the_peak_are_clipped() -> None:
-    full = 32767 / 32768
-    wave = np.array([0, full, full, 0, -1, -1, -1, -1, 0, full, full, full], np.float32)
-    assert clipped_ratio(wave[:, None]) == 7 / 12
-    assert clipped_ratio(0.98 * wave[:, None]) == 0.0
-    assert clipped_ratio(np.zeros((0, 1), np.float32)) == 0.0
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_loudness_range_is_pyloudnorms(channels: int) -> None:
+    swell = 10 ** (np.sin(np.arange(44_100 * 60) / 200_000) - 1)[:, None].astype(np.float32)
+    samples = noise(44_100 * 60, channels) * swell
+    reference = pyloudnorm.Meter(44_100, filter_class="DeMan").loudness_range(samples.astype(np.float64))
+    assert reference > 10
+    assert loudness_range_lu(samples, 44_100) == pytest.approx(reference, abs=0.2)
 
 
-def test_clipping_across_the_border_of_blocks_is_counted_once() -> None:
-    samples = np.zeros((2**20 + 10, 1), np.float32)
-    samples[2**20 - 2 : 2**20 + 1] = 1.0
-    assert clipped_ratio(samples) * samples.size == pytest.approx(3)
+def test_the_loudness_range_of_a_real_song_is_pyloudnorms(shared_data: Path) -> None:
+    audio = decode((shared_data / "nc" / "ultrastar" / "coulton_monkey_shines" / "audio.mp3").read_bytes())
+    reference = pyloudnorm.Meter(audio.sample_rate, filter_class="DeMan").loudness_range(audio.samples)
+    found = loudness_range_lu(audio.samples, audio.sample_rate)
+    assert found == pytest.approx(reference, abs=0.4)  # pyloudnorm puts 1.5 s of silence behind the song.
 
 
-def test_a_sine_of_full_scale_is_not_clipped_but_a_louder_one_is() -> None:
-    loud = sine(0.0, 44_100, 1.0, 440.0)
-    assert clipped_ratio(loud) == 0.0
-    assert clipped_ratio(np.clip(2 * loud, -1, 1)) == pytest.approx(2 / 3, abs=0.01)  # |sin| > 1/2
+def test_steady_silent_and_short_files_have_no_or_no_wide_range() -> None:
+    assert loudness_range_lu(sine(-23.0, 48_000, 10.0), 48_000) == pytest.approx(0, abs=0.01)
+    assert loudness_range_lu(sine(-23.0, 48_000, 2.9), 48_000) is None
+    assert loudness_range_lu(np.zeros((480_000, 1), np.float32), 48_000) is None
+    assert loudness_range_lu(np.zeros((0, 1), np.float32), 48_000) is None
 
 
-def test_silence_is_the_share_of_quiet_frames() -> None:
-    samples = np.concatenate(
-        [sine(-20.0, 16_000, 1.0), sine(-58.0, 16_000, 3.0)]
-    )  # a sine's RMS is 3 dB below its peak
-    assert silence_ratio(samples, 16_000) == pytest.approx(0.75)
-    assert silence_ratio(samples[:0], 16_000) == 1.0
+@pytest.mark.parametrize("sample_rate", [16_000, 44_100, 48_000, 96_000])
+def test_a_true_peak_lies_between_the_samples(sample_rate: int) -> None:
+    """EBU Tech 3341, case 16: a sine of a quarter of the sample rate, sampled off its peaks, here between pauses."""
+    phase = np.pi / 4 + np.pi / 2 * np.arange(2 * sample_rate)
+    fade = np.minimum(1, np.minimum(np.arange(len(phase)), np.arange(len(phase))[::-1]) / 500)
+    wave = (0.5 * fade * np.sin(phase)).astype(np.float32)[:, None]
+    assert np.abs(wave).max() == pytest.approx(0.5 * np.sqrt(0.5), abs=1e-4)
+    assert true_peak_db(wave, sample_rate) == pytest.approx(-6.02, abs=0.1)
 
 
-@pytest.mark.parametrize("true_db", [10.0, 30.0, 50.0])
-def test_snr_is_that_of_a_voice_with_pauses_in_noise(true_db: float) -> None:
-    voice = sine(-10.0, 16_000, 8.0, 200.0, channels=1)
-    voice[: 16_000 * 3] = 0
-    hiss = noise(len(voice)) * np.float32(10 * 10 ** ((-13.01 - true_db) / 20))
-    assert snr_db(voice + hiss, 16_000) == pytest.approx(true_db, abs=1.5)
+def test_blocks_make_no_peaks_and_a_late_one_is_found() -> None:
+    wave = sine(-6.02, 44_100, 25.0, 997.0)
+    assert true_peak_db(wave, 44_100) == pytest.approx(-6.02, abs=0.15)  # its abrupt start overshoots a little
+    wave[44_100 * 21] = 0.99
+    found = true_peak_db(wave, 44_100)
+    assert found is not None and -0.5 < found < 1
 
 
-def test_digital_silence_has_no_snr_and_does_not_count_as_a_pause() -> None:
-    assert snr_db(np.zeros((16_000, 1), np.float32), 16_000) is None
-    recording = np.concatenate([sine(-10.0, 16_000, 2.0, 200.0, 1), np.zeros((16_000, 1), np.float32)])
-    hiss = noise(len(recording)) * (np.abs(recording) > 0)
-    quiet_file = recording + np.float32(0.01) * hiss
-    assert snr_db(quiet_file, 16_000) == snr_db(quiet_file[: 2 * 16_000], 16_000)
-
-
-def test_bandwidth_finds_the_low_pass_of_an_upsampled_file() -> None:
-    wave = resample(noise(16_000 * 4)[:, 0], 16_000, 44_100)
-    rounded = (np.round(wave * 2**15) / 2**15).astype(np.float32)
-    assert bandwidth_hz(rounded[:, None], 44_100) == pytest.approx(7_900, abs=150)
-    assert bandwidth_hz(noise(44_100), 44_100) == pytest.approx(22_050, abs=20)
-
-
-def test_bandwidth_of_a_sine_is_its_frequency_and_an_offset_is_not_heard() -> None:
-    assert bandwidth_hz(sine(-6.0, 44_100, 2.0, 3000.0) + np.float32(0.5), 44_100) == pytest.approx(3000, abs=150)
-    assert bandwidth_hz(np.zeros((44_100, 2), np.float32), 44_100) is None
-    assert bandwidth_hz(noise(100), 44_100) is not None
+def test_silence_has_no_true_peak() -> None:
+    assert true_peak_db(np.zeros((1000, 2), np.float32), 16_000) is None
+    assert true_peak_db(np.zeros((0, 2), np.float32), 16_000) is None
+    assert true_peak_db(np.full((1, 1), 0.5, np.float32), 16_000) is not None

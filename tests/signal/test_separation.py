@@ -1,12 +1,15 @@
 """The weight-free separator: better than the mix on songs whose voice is known, the same wherever windows fall."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from autosing.signal.decode import decode, to_mono
 from autosing.signal.errors import UsageError
+from autosing.signal.resample import resample
 from autosing.signal.score import accompaniment
 from autosing.signal.separation import Center, separate_center
 from autosing.signal.singer import balance, song, voices
@@ -49,6 +52,15 @@ def test_a_voice_in_the_centre_of_a_stereo_mix_is_cleaner_than_the_mix() -> None
 def test_a_voice_over_a_repeating_mono_accompaniment_is_cleaner_than_the_mix() -> None:
     voice, left, _ = parts()
     assert gain_db((voice + left)[:, None], voice) > 2
+
+
+def test_a_real_voice_over_real_music_is_cleaner_than_the_mix(shared_data: Path) -> None:
+    music = decode((shared_data / "nc/ultrastar/pornophonique_space_invaders/instrumental.mp3").read_bytes())
+    sung = decode((shared_data / "pjs/pjs001/pjs001_song.flac").read_bytes())
+    voice = resample(to_mono(sung.samples), sung.sample_rate, HZ)[: 15 * HZ]
+    backing = resample(music.samples[60 * music.sample_rate :][: 16 * music.sample_rate], music.sample_rate, HZ)
+    backing = backing[: len(voice)] * np.sqrt(np.mean(voice**2) / np.mean(backing**2))
+    assert gain_db((voice[:, None] + backing).astype(np.float32), voice) > 3
 
 
 def test_where_blocks_and_stretches_begin_does_not_show() -> None:

@@ -174,6 +174,14 @@ def test_they_run_where_they_are_asked_for_or_read_and_nowhere_else() -> None:
     assert cleaned.closure(["energy"]) == ["probe", "stems", "denoise", "energy"]
 
 
+def test_audio_is_streamed_only_where_no_stage_of_the_pass_wants_it_whole() -> None:
+    mixed = graph(voice="stems")
+    assert mixed.streamed(["probe", "stems"]) == {"index.audio"}
+    assert mixed.streamed(["probe", "stems", "energy"]) == {"index.audio"}  # energy wants the whole voice
+    assert mixed.streamed(["probe", "stems", "quality"]) == frozenset()
+    assert graph("stages: {denoise: {audio: vocals}}").streamed(["stems", "denoise"]) == {"index.audio", "stems.vocals"}
+
+
 def test_a_voice_that_is_not_stored_is_refused() -> None:
     with pytest.raises(UsageError, match="separate_to: backing stores none; say vocals or both"):
         graph(voice="stems", separate_to="backing")

@@ -56,10 +56,10 @@ _DIGRAPHS = [
         (r"(?<=[aeiou])gh(?=t|$)", ""),
         (r"n[gk]", "N"),
         (r"ee|ea|ie|ey", "I"),
-        (r"oo|ou|ow(?![aeiou])", "U"),
+        (r"oo|ou|ow(?![aeiouyAEIOU])", "U"),
         (r"ai|ay|ei", "E"),
-        (r"eau|au|aw(?![aeiouy])", "O"),
-        (r"(?<=[aeiou])h", ""),
+        (r"eau|au|aw(?![aeiouyAEIOU])", "O"),
+        (r"(?<=[aeiouAEIOU])h(?![aeiouyAEIOU])", ""),
     ]
 ]
 _CLASS_OF_LETTER = str.maketrans(

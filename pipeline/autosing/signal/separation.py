@@ -3,9 +3,9 @@
 Two observations make the gains of a spectrum's bins. Voices are mixed to the centre, where both channels agree: the
 ratio of side to mid power tells how far a bin is from it (Barry et al., 2004, and Avendano, 2003, tell it from ratios
 of the channels). And accompaniments repeat within seconds while words do not: the median of the most similar moments
-estimates the backing under each moment (REPET-SIM: Rafii and Pardo, 2012). Every constant was chosen on mixes made
-for it (see benchmarks/stems.py), none of them for a genre. A mask that keeps harmonic from percussive sound was tried
-in five forms and lost 0.1 to 1 dB in each beside these two, so there is none.
+estimates the backing under each moment (REPET-SIM: Rafii and Pardo, 2012). Every constant was chosen on mixes whose
+voice is known (benchmarks/stems.py). Masks that keep harmonic from percussive sound gained nothing beside these two, in
+any of the forms tried, so there are none.
 """
 
 from collections.abc import Iterable, Iterator

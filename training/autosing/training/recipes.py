@@ -42,7 +42,8 @@ def aligner(**settings: Any) -> "AlignerConfig":
 
 def aligner_synthetic(**settings: Any) -> "AlignerConfig":
     """The aligner that the package ships, from synthetic recordings (synthetic:N+studio) whose times are known."""
-    usual = {"timed_phones": True, "timing_weight": 3.0, "strength": 1.0, "lr": 3e-3, "steps": 600, "warmup_steps": 50}
+    usual = {"timed_phones": True, "timing_weight": 3.0, "strength": 1.0, "trim_s": 0.5}
+    usual |= {"lr": 3e-3, "steps": 600, "warmup_steps": 50}
     return aligner(**{**usual, **settings})
 
 

@@ -13,6 +13,7 @@ from autosing.pipeline.schema import Column
 from autosing.signal.errors import DataError, MissingColumn, SchemaMismatch, StaleColumn, UsageError
 
 ALIGNMENT, WORDS = "align.inlier_ratio", "align.words"
+FINGERPRINT = "quality.fingerprint"
 PROBED = ("probe.n_samples", "probe.sample_rate_hz")
 TEXT = ("index.title", "index.artist", "index.singer", "index.split")
 LYRICS = ("index.raw_lyrics", "index.lrc_lyrics")
@@ -53,12 +54,14 @@ class Needs:
         columns: name in the sample -> the column.
         addresses: name in the sample -> its address.
         alignment: address of the alignment's confidence; None where it is not looked at.
+        fingerprint: address of what copies of a recording share; None where the data set has none.
     """
 
     spec: SampleSpec
     columns: Mapping[str, Column]
     addresses: Mapping[str, str]
     alignment: str | None
+    fingerprint: str | None = None
 
     def read(self, source: NamedDataset) -> list[str]:
         """Returns the addresses that are read of every song."""
@@ -66,7 +69,7 @@ class Needs:
         wanted = [*self.addresses.values(), *spec.quality, *PROBED, *TEXT]
         wanted += [f"{spec.cuts}.cuts"] if spec.cuts else LYRICS
         wanted += [WORDS] if spec.words else []
-        wanted += [self.alignment] if self.alignment else []
+        wanted += [address for address in (self.alignment, self.fingerprint) if address]
         wanted += [source.audio_address(spec.audio)] if spec.audio else []
         return list(dict.fromkeys(wanted))
 
@@ -87,8 +90,9 @@ def find_needs(spec: SampleSpec, dataset: Dataset) -> Needs:
                 f"samples.{spec.name}.columns.{name}: {addresses[name]} holds encoded audio; for audio in the samples "
                 "give the spec `audio: voice` or `audio: mix`"
             )
-    known = spec.min_alignment is not None and _has_alignment(first)
-    return Needs(spec, columns, addresses, ALIGNMENT if known else None)
+    aligned = spec.min_alignment is not None and _has(first, ALIGNMENT)
+    heard = FINGERPRINT if _has(first, FINGERPRINT) else None
+    return Needs(spec, columns, addresses, ALIGNMENT if aligned else None, heard)
 
 
 def _column(partition: Partition, address: str) -> Column:
@@ -108,8 +112,8 @@ def _is_bytes(dtype: pa.DataType) -> bool:
     return bool(pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype))
 
 
-def _has_alignment(partition: Partition) -> bool:
-    instance, name = split_address(ALIGNMENT)
+def _has(partition: Partition, address: str) -> bool:
+    instance, name = split_address(address)
     return instance in partition.instances() and name in {c.name for c in partition.columns(instance)}
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from autosing.pipeline.construct.inputs import Inputs
@@ -65,6 +65,8 @@ class Manifest:
         candidates: songs without cuts and cuts of the others: `kept` and all `drops` together.
         kept: samples.
         splits: the splits; those that were not asked for are empty.
+        duplicates: `recordings` that are there more than once, in how many `songs`; their groups are one group. Empty
+            where the data sets have no fingerprints.
         digest: of everything here, the paths of the data sets aside.
         format: version of this layout.
     """
@@ -83,6 +85,7 @@ class Manifest:
     candidates: int
     kept: int
     splits: Mapping[Split, SplitTotals]
+    duplicates: Mapping[str, int] = field(default_factory=dict)
     digest: str = ""
     format: int = FORMAT
 

@@ -16,6 +16,7 @@ from autosing.pipeline.construct.split import singer_of
 from autosing.pipeline.construct.tar import npz
 from autosing.pipeline.dataset import Partition, SongRow
 from autosing.pipeline.store import Store
+from autosing.signal.fingerprint import Landmarks, landmarks_of
 
 WRITE_BYTES = 1 << 20
 
@@ -48,7 +49,11 @@ class Part:
         return f"{self.name}.bin"
 
     def index(self, scratch: Store) -> Mapping[str, npt.NDArray[Any]]:
-        """Returns `key` S40, `offset`, `bytes`, `length_ms` and `group` (number in `groups`) of each sample."""
+        """Returns `key` S40, `offset`, `bytes`, `length_ms` and `group` (number in `groups`) of each sample.
+
+        Of each song that has samples and a fingerprint: `heard_group` and `heard_landmarks`, the number of its rows in
+        `fingerprints`.
+        """
         with scratch.open(f"{self.name}.npz") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
 
@@ -110,16 +115,20 @@ class _Writer:
         self._reasons: Counter[str] = Counter()
         self._groups: dict[tuple[str, str | None], int] = {}
         self._singers: set[str] = set()
+        self._heard: list[tuple[int, Landmarks]] = []
         self._songs = 0
 
     def add(self, row: SongRow) -> None:
         self._songs += 1
+        before = len(self._rows)
         for outcome in self._selector.samples(row):
             if isinstance(outcome, Drop):
                 self._reasons[outcome.reason] += 1
                 self._drops.write(outcome.line(self._selector.source.name, row.id))
             else:
                 self._add_sample(row, outcome)
+        if (address := self._selector.needs.fingerprint) and len(self._rows) > before:
+            self._heard.append((self._rows[-1][-1], landmarks_of(row.values[address])))
 
     def _add_sample(self, row: SongRow, sample: Sample) -> None:
         text = self._selector.text_of(row)
@@ -132,12 +141,16 @@ class _Writer:
     def index(self) -> dict[str, npt.NDArray[Any]]:
         keys, sizes, lengths, groups = zip(*self._rows, strict=True) if self._rows else ((), (), (), ())
         size = np.array(sizes, np.int64)
+        heard = [landmarks for _, landmarks in self._heard]
         return {
             "key": np.array(keys, "S40"),
             "offset": np.cumsum(size) - size,
             "bytes": size,
             "length_ms": np.array(lengths, np.int32),
             "group": np.array(groups, np.int32),
+            "heard_group": np.array([group for group, _ in self._heard], np.int32),
+            "heard_landmarks": np.array([len(landmarks) for landmarks in heard], np.int32),
+            "fingerprints": np.concatenate([np.empty((0, 2), np.uint32), *heard]),
         }
 
     def part(self, name: str) -> Part:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from autosing.pipeline.construct.duplicates import Duplicates, find_duplicates
 from autosing.pipeline.construct.inputs import Inputs, NamedDataset, check_inputs
 from autosing.pipeline.construct.manifest import (
     FORMAT,
@@ -140,12 +141,13 @@ class _Build:
         with worker_pool(workers) as pool:
             parts = self._encode(pool)
             samples = read_catalogue(parts, self.scratch)
-            splits, groups = self._split(parts, samples)
+            duplicates = find_duplicates(parts, self.scratch) if self._heard else Duplicates({})
+            splits, groups = self._split(parts, samples, duplicates)
             shards = self._write(
                 pool, parts, {s: shuffled(samples[splits == i], self.seed) for i, s in enumerate(SPLITS)}
             )
         totals = {s: _totals(shards[s], len(np.unique(groups[splits == i]))) for i, s in enumerate(SPLITS)}
-        manifest = self._manifest(parts, totals)
+        manifest = self._manifest(parts, totals, duplicates)
         self._write_drops(parts)
         self.target.publish(manifest)
         return manifest
@@ -191,9 +193,9 @@ class _Build:
             self.report(what, len(found), len(tasks))
         return found
 
-    def _split(self, parts: Sequence[Part], samples: Catalogue) -> tuple[Any, Any]:
-        """Returns of each sample the number of its split and of its group."""
-        pairs = [pair for part in parts for pair in part.groups]
+    def _split(self, parts: Sequence[Part], samples: Catalogue, duplicates: Duplicates) -> tuple[Any, Any]:
+        """Returns of each sample the number of its split and of its group; groups of one recording are one."""
+        pairs = duplicates.merged(pair for part in parts for pair in part.groups)
         merged = merge_given(pairs)
         if not merged:
             raise DataError(f"{self.out.url}: no sample is left; dropped: {_drops(parts)}")
@@ -202,7 +204,12 @@ class _Build:
         groups = np.array([number_of[group] for group, _ in pairs])
         return splits[samples.group], groups[samples.group]
 
-    def _manifest(self, parts: Sequence[Part], totals: dict[Split, SplitTotals]) -> Manifest:
+    @property
+    def _heard(self) -> bool:
+        """Whether the data sets have fingerprints."""
+        return self.inputs.needs.fingerprint is not None
+
+    def _manifest(self, parts: Sequence[Part], totals: dict[Split, SplitTotals], duplicates: Duplicates) -> Manifest:
         period = Selector(self.inputs.needs, self.sources[0]).period
         used = origins(self.inputs)
         records = self.inputs.records
@@ -223,6 +230,7 @@ class _Build:
             candidates=kept + sum(drops.values()),
             kept=kept,
             splits=totals,
+            duplicates={"recordings": duplicates.recordings, "songs": duplicates.songs} if self._heard else {},
         ).signed()
 
     def _describe(self, number: int, source: NamedDataset, parts: Sequence[Part]) -> dict[str, Any]:

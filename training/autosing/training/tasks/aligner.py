@@ -1,7 +1,7 @@
 """The aligner's trainer: from the sound of a line and its text, to where its sounds are."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,6 +49,8 @@ class AlignerConfig(RunConfig):
             From nothing, 430 steps of CTC alone taught a net nothing, and 100 of both were enough; but what it learns
             of times alone makes it too sure of itself in recordings, so a second run goes without.
         strength: of the augmentation: 1 for synthetic voices, 0.5 for recordings.
+        trim_s: at most so much is cut from either end of a sample in training, so that no net learns where in a sample
+            a line begins; for samples that have as much beside their line (`before_s`, `after_s` of `cuts`).
     """
 
     alphabet: Kind = "classes"
@@ -60,6 +62,7 @@ class AlignerConfig(RunConfig):
     timed_phones: bool = False
     timing_weight: float = 0.0
     strength: float = 0.5
+    trim_s: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,6 +75,8 @@ class AlignerConfig(RunConfig):
             raise UsageError(
                 f"timing_weight is {self.timing_weight}; above 0 it needs timed_phones, and it is never below"
             )
+        if self.trim_s < 0:
+            raise UsageError(f"trim_s is {self.trim_s}; it must not be below 0")
         if not 0 <= self.strength <= 1:
             raise UsageError(f"strength is {self.strength}; it must be from 0 to 1")
         if self.timed_phones and self.alphabet != "classes":
@@ -138,6 +143,7 @@ class AlignerTask(Task[Aligner]):
 
     def collate(self, samples: Sequence[Sample], *, training: bool) -> Batch:
         """Returns bands for each net, labels, true times where they are wanted, and their lengths."""
+        samples = [self._trimmed(sample) for sample in samples] if training and self.config.trim_s else samples
         labels = [self._labels(sample) for sample in samples]
         bands = [self._bands(sample, training) for sample in samples]
         frames = np.array([b.shape[0] for b in bands], np.int64)
@@ -185,6 +191,20 @@ class AlignerTask(Task[Aligner]):
         rate = self.column.rate
         return Look({"symbols": attention_figure(probability_FV.T, names, float(rate) if rate else None)})
 
+    def _trimmed(self, sample: Sample) -> Sample:
+        """Returns a sample without some of its ends; phones are moved with it, and those cut in half are gone."""
+        rate, bands = float(self.column.rate or 1), sample.series[BANDS]
+        most = min(round(self.config.trim_s * rate), (len(bands) - 1) // 2)
+        before, behind = sample.rng("trim").integers(0, most + 1, 2).tolist()
+        first, last = before, len(bands) - behind
+        moved = [
+            {**phone, "start_s": phone["start_s"] - first / rate, "end_s": phone["end_s"] - first / rate}
+            for phone in (sample.info.get("values", {}).get(PHONES) or ())
+            if first <= (phone["start_s"] + phone["end_s"]) / 2 * rate < last
+        ]
+        info = {**sample.info, "values": {**sample.info.get("values", {}), PHONES: moved}}
+        return replace(sample, series={**sample.series, BANDS: bands[first:last]}, info=info)
+
     def _bands(self, sample: Sample, training: bool) -> npt.NDArray[np.float32]:
         """Returns what each net hears of a sample, (F, N, D)."""
         bands = sample.series[BANDS].astype(np.float32)
@@ -210,7 +230,7 @@ class AlignerTask(Task[Aligner]):
         timing = np.full(n_frames, BLANK, np.int64)
         rate = float(self.column.rate or 1)
         for phone in self._phones(sample):
-            first, last = round(phone["start_s"] * rate), round(phone["end_s"] * rate)
+            first, last = max(round(phone["start_s"] * rate), 0), round(phone["end_s"] * rate)
             timing[first : max(last, first + 1)] = self._class(phone["text"])
         return timing
 
