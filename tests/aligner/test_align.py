@@ -97,7 +97,7 @@ def test_lines_without_words_and_beyond_the_end_are_left_out() -> None:
     text = "[00:00.00]\n[00:01.00][Intro]\n" + lrc(VERSE) + "[00:26.00]\n[01:40.00]never sung\n"
     found = stamped(VERSE, text)
     assert errors(found, sing(VERSE, 30.0)[1]).max() < 0.06
-    assert found is not None and [word.line for word in found.words][0] == 2
+    assert found is not None and next(word.line for word in found.words) == 2
 
 
 def test_stamps_that_go_back_are_put_in_order() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import toy_gan
 from toy_judged import Judged
-from toy_shards import ToySample, toy_sample, toy_samples, write_set
+from toy_shards import ToySample, sung_sample, toy_samples, write_set
 
 from autosing.models.directory import load_model
 from autosing.signal.errors import DataError, UsageError
@@ -139,6 +139,8 @@ def test_a_recipe_of_ones_own_that_is_not_there_is_named(tmp_path: Path, recipe:
 
 
 OVERFIT = {
+    "aligner": ["steps=500", "strength=0", "members=1", "conv_dim=16", "recurrent_dim=32"],
+    "aligner_synthetic": ["steps=300", "strength=0", "members=2", "conv_dim=16", "recurrent_dim=32", "trim_s=0"],
     "acoustic": ["size=tiny", "steps=130", "singer_dropout=0"],
     # With what the toy's mels depend on, which the recipe itself goes without.
     "soft_vc": ["size=tiny", "steps=130", "schedule=cosine", "use_f0=true", "use_singer=true", "singer_dropout=0"],
@@ -152,7 +154,7 @@ def test_every_recipe_is_among_those_that_learn_by_heart() -> None:
 
 @pytest.mark.parametrize("recipe", OVERFIT)
 def test_four_samples_are_learned_by_heart(tmp_path: Path, recipe: str) -> None:
-    samples = [toy_sample(number, 0.3) for number in range(4)]
+    samples = [sung_sample(number, 0.3) for number in range(4)]
     data = write_set(tmp_path / "set", {"train": [samples], "valid": [aliases(samples)]})
     steps = next(setting for setting in OVERFIT[recipe] if setting.startswith("steps"))
     often = [steps.replace("steps", name) for name in ("validate_every", "log_every", "save_every")]

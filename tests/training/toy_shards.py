@@ -22,6 +22,7 @@ RATES = {"units": "50/1", "mel": "375/4", "f0_hz": "100/1", "voiced": "100/1", "
 DTYPES = {"units": "uint16", "mel": "float16", "f0_hz": "float32", "voiced": "uint8", "energy": "float32"}
 SINGERS = ("ada", "ben")
 N_MELS, N_UNITS = 100, 12
+DIMS = {"mel": N_MELS, "lyric_mel": 40}
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class ToySample:
     seconds: float
     singer: str | None
     series: Mapping[str, npt.NDArray[Any]]
+    text: str | None = None
+    phones: tuple[tuple[str, float, float], ...] = ()
 
 
 def toy_sample(number: int, seconds: float) -> ToySample:
@@ -62,6 +65,22 @@ def toy_sample(number: int, seconds: float) -> ToySample:
     return ToySample(key, seconds, SINGERS[singer], typed)
 
 
+def sung_sample(number: int, seconds: float) -> ToySample:
+    """Returns a toy sample that is sung: each letter of its word has bands of its own, for 80 ms of every 100."""
+    letters = {"a": "aa", "m": "m", "s": "s", "l": "l", "b": "b", "f": "f", "r": "r"}
+    patterns = np.random.default_rng(2).standard_normal((len(letters), DIMS["lyric_mel"])) * 2
+    rng = np.random.default_rng([3, number])
+    order = rng.permutation(len(letters))[: int(seconds / 0.1)]
+    bands = 0.1 * rng.standard_normal((round(seconds * 50), DIMS["lyric_mel"]))
+    for place, letter in enumerate(order):
+        bands[5 * place + 1 : 5 * place + 5] += patterns[letter]
+    names = [list(letters)[letter] for letter in order]
+    phones = tuple((letters[name], 0.1 * n + 0.02, 0.1 * n + 0.1) for n, name in enumerate(names))
+    plain = toy_sample(number, seconds)
+    series = {**plain.series, "lyric_mel": bands.astype(np.float16)}
+    return ToySample(plain.key, seconds, plain.singer, series, "".join(names), phones)
+
+
 def toy_samples(n: int, first: int = 0) -> list[ToySample]:
     """Returns samples of half a second to a second."""
     return [toy_sample(i, 0.5 + 0.07 * (i % 8)) for i in range(first, first + n)]
@@ -78,14 +97,15 @@ def write_set(folder: Path, splits: Mapping[str, Sequence[Sequence[ToySample]]],
         name: {
             "address": f"{name}.{name}",
             "kind": "series",
-            "dtype": DTYPES[name],
+            "dtype": (DTYPES | {"lyric_mel": "float16"})[name],
             "rate": rate,
-            "dim": N_MELS if name == "mel" else None,
+            "dim": DIMS.get(name),
             "unit": "",
             "tied": [],
             "definition": hashlib.sha256(name.encode()).hexdigest(),
         }
-        for name, rate in RATES.items()
+        for name, rate in (RATES | {"lyric_mel": "50/1"}).items()
+        if any(name in sample.series for shards in splits.values() for shard in shards for sample in shard)
     }
     manifest = {
         "format": 1,
@@ -145,8 +165,8 @@ def _tar_range(sample: ToySample) -> bytes:
         "end_s": sample.seconds,
         "seconds": sample.seconds,
         "singer": sample.singer,
-        "text": None,
-        "values": {},
+        "text": sample.text,
+        "values": {"phones": [{"text": t, "start_s": a, "end_s": b} for t, a, b in sample.phones]},
         "residual_s": dict.fromkeys(sample.series, 0.0),
     }
     raw = io.BytesIO()

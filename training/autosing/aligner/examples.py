@@ -21,6 +21,8 @@ def augmented(bands: Floats, rng: np.random.Generator, strength: float) -> Float
     `strength` 1 is for a net that has only heard a synthesiser; half of it for recordings. Tone, level, dynamics and
     noise change, bands are missing, and mix or centre may stand for both.
     """
+    if not strength:
+        return bands
     n_mels = bands.shape[1] // 2
     points = rng.normal(0, 0.35 * strength, _TONE_POINTS)
     tone = np.interp(np.arange(n_mels), np.linspace(0, n_mels - 1, _TONE_POINTS), points)
