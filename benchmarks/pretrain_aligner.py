@@ -3,8 +3,9 @@
     python benchmarks/pretrain_aligner.py            the shipped one: about an hour on one core
     python benchmarks/pretrain_aligner.py --out F    elsewhere
 
-Two runs: with the true times of the phones until the nets hear anything, then CTC alone. Everything is seeded, so the
-same versions on the same kind of machine give the same weights.
+Three runs: with the true times of the phones until the nets hear anything, CTC alone, and samples trimmed at random
+with the times as a reminder. Everything is seeded, so the same versions on the same kind of machine give the same
+weights.
 """
 
 import argparse
@@ -17,6 +18,12 @@ from autosing.aligner.shipped import FOLDER
 from autosing.models.directory import load_model, save_model
 from autosing.training.record import MODEL
 
+# Name, steps and settings of each run; it begins from the model of the one before.
+STAGES = (
+    ("timed", 350, ("schedule=constant", "trim_s=0")),
+    ("alone", 1300, ("timing_weight=0", "trim_s=0")),
+    ("trimmed", 900, ("timing_weight=0.1",)),
+)
 PROJECT = """
 stages:
   lyric_mel: {keep: true}
@@ -34,9 +41,8 @@ def main() -> None:
     """Makes the songs, trains, and saves in half precision."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=FOLDER)
-    parser.add_argument("--songs", type=int, default=400)
-    parser.add_argument("--timed-steps", type=int, default=500)
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--songs", type=int, default=240)
+    parser.add_argument("--share", type=float, default=1.0, help="of the steps, to try it")
     parser.add_argument("--work", type=Path, help="keep songs and runs here; what is there already is used again")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -51,13 +57,14 @@ def _pretrain(work: Path, arguments: argparse.Namespace) -> None:
         _run("ingest", f"synthetic:{arguments.songs}x40@7+studio", songs, "--partition-mb", 64)
         _run("process", songs, "cuts.lines", "lyric_mel", "--config", project, "--executor", "local")
         _run("build", songs, shards, "--spec", "aligner", "--config", project)
-    every = ["--set", "validate_every=250", "--resume"]
-    _run("train", "aligner_synthetic", "--data", shards, "--out", work / "timed",
-         "--set", f"steps={arguments.timed_steps}", "--set", "schedule=constant", *every)  # fmt: skip
-    _run("train", "aligner_synthetic", "--data", shards, "--out", work / "alone",
-         "--set", f"steps={arguments.steps}", "--set", "timing_weight=0",
-         "--set", f"begin_from={work / 'timed' / MODEL}", *every)  # fmt: skip
-    loaded = load_model(work / "alone" / MODEL)
+    model = ""
+    for name, steps, settings in STAGES:
+        begin = [f"begin_from={model}"] if model else []
+        told = [f"steps={max(round(steps * arguments.share), 1)}", "validate_every=250", *settings, *begin]
+        options = [word for setting in told for word in ("--set", setting)]
+        _run("train", "aligner_synthetic", "--data", shards, "--out", work / name, "--resume", *options)
+        model = str(work / name / MODEL)
+    loaded = load_model(model)
     save_model(arguments.out, loaded.model.half(), loaded.contract, {"metrics": (loaded.training or {})["metrics"]})
 
 

@@ -20,21 +20,21 @@ def model(seed: int = 0) -> Aligner:
     return Aligner(SMALL).eval()
 
 
-def line(seed: int, n_frames: int = 120) -> Line:
+def line(seed: int, n_frames: int = 70) -> Line:
     """Returns a line whose every label has a band pattern of its own, at even places."""
     rng = np.random.default_rng(seed)
-    labels = [int(n) for n in rng.permutation(np.arange(1, 9))[:5]]
+    labels = [int(n) for n in rng.permutation(np.arange(1, 9))[:3]]
     patterns = np.random.default_rng(0).standard_normal((len(CLASSES), 20)).astype(np.float32) * 3
     bands = 0.1 * rng.standard_normal((n_frames, 20)).astype(np.float32)
     for n, label in enumerate(labels):
         bands[15 + 18 * n : 25 + 18 * n] += patterns[label]
-    return Line(bands, 0.2, 2.0, tuple(labels))
+    return Line(bands, 0.2, 1.0, tuple(labels))
 
 
 def test_lines_are_learned_by_heart() -> None:
     aligner = model()
-    losses = adapt(aligner, [line(n) for n in range(6)], AdaptConfig(steps=300, frames_per_batch=600, lr=1e-2))
-    assert np.mean(losses[:5]) > 20 and np.mean(losses[-10:]) < 2.5
+    losses = adapt(aligner, [line(n) for n in range(6)], AdaptConfig(steps=120, frames_per_batch=300, lr=2e-2))
+    assert np.mean(losses[:5]) > 20 and np.mean(losses[-10:]) < 0.2 * np.mean(losses[:5])
     assert not aligner.training
 
 

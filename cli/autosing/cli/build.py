@@ -66,6 +66,9 @@ def _show(manifest: "Manifest", out: str, as_json: bool) -> None:
     for name, split in manifest.splits.items():
         size = sum(shard.bytes for shard in split.shards) / 1e6
         print(f"{name:6} {split.samples} samples  {split.seconds / 3600:.2f} h  {split.groups} groups  {size:.1f} MB")
+    if manifest.duplicates.get("recordings"):
+        held = manifest.duplicates
+        print(f"{held['recordings']} recordings are there more than once, in {held['songs']} songs: each in one split")
     for reason, count in sorted(manifest.drops.items(), key=lambda item: -item[1]):
         print(f"dropped {count}: {reason}")
     print(f"{out}: {manifest.kept} of {manifest.candidates} cuts kept, digest {manifest.digest}")

@@ -33,10 +33,12 @@ def load_silero(package: str = PACKAGE) -> Any:
         UsageError: the package is not installed, or is a release without this network.
     """
     try:
-        path = Path(str(distribution(package).locate_file(_WEIGHTS)))
+        found = distribution(package)
     except PackageNotFoundError as error:
         raise UsageError(f"the package {package} is not installed; {_INSTALL}") from error
-    if not path.is_file():
+    # All packages lie in one folder, so the file being there does not make it this one's.
+    path = Path(str(found.locate_file(_WEIGHTS)))
+    if _WEIGHTS not in map(str, found.files or ()) or not path.is_file():
         raise UsageError(f"the installed {package} has no {_WEIGHTS}; {_INSTALL}")
     import onnxruntime
 

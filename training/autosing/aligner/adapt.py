@@ -52,9 +52,9 @@ class AdaptConfig:
         seed: of the order, the windows, the augmentation and dropout.
     """
 
-    steps: int = 600
+    steps: int = 1500
     frames_per_batch: int = 3600
-    lr: float = 2e-3
+    lr: float = 4e-3
     seed: int = 0
 
 

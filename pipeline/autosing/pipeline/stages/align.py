@@ -41,7 +41,7 @@ class Align(FittedStage):
         source: the `lyric_mel` instance, for `ctc`.
         audio: what `hf` hears.
         adapt: train the net of `ctc` further on the data set's own line stamps before it aligns, for minutes.
-        adapt_steps: of that.
+        adapt_steps: of that; 1500 are nine minutes on one core.
         hours: audio to adapt on, sampled evenly over the partitions.
         seed: of the songs that are sampled and of the training.
         adapted: folder of the adapted net; the data set's own by default.
@@ -57,7 +57,7 @@ class Align(FittedStage):
     source: str = "lyric_mel"
     audio: AudioName = "mix"
     adapt: bool = False
-    adapt_steps: int = 600
+    adapt_steps: int = 1500
     hours: float = 2
     seed: int = 0
     adapted: str = field(default="", metadata=NOT_IN_DEFINITION)
@@ -117,7 +117,10 @@ class Align(FittedStage):
             lines += lines_of(song[f"{self.source}.lyric_mel"], stamped, song[DURATION], start.alphabet)
         config = AdaptConfig(steps=self.adapt_steps, seed=self.seed)
         losses = adapt(start.model, lines, config)
-        told = {"lines": len(lines), "losses": [float(np.mean(part)) for part in np.array_split(losses, 10)]}
+        told = {
+            "lines": len(lines),
+            "losses": [float(np.mean(part)) for part in np.array_split(losses, min(10, len(losses)))],
+        }
         save_model(folder, start.model, start.contract, {"adapted": {**asdict(config), **told}})
 
     def setup(self) -> "tuple[Listen, Speller] | None":
