@@ -21,8 +21,8 @@ Spectrum = npt.NDArray[np.complex64]
 
 SAMPLE_RATE = 16_000
 
-# Of blocks and of the context that they see of their neighbours. Multiples of the long window, so that windows lie where
-# they would without blocks.
+# Of blocks and of the context that they see of their neighbours. Multiples of the long window, so that windows lie
+# where they would without blocks.
 BLOCK_SAMPLES = 250 * 4096
 CONTEXT_SAMPLES = 8 * 4096
 
