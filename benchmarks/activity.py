@@ -34,8 +34,9 @@ from autosing.signal.f0 import f0
 from autosing.signal.framing import frames
 from autosing.signal.resample import resample
 from autosing.signal.silero import load_silero, speech
-from autosing.signal.singer import song, voices
+from autosing.signal.singer import song
 from autosing.signal.vocal_part import SAMPLE_RATE, Samples, vocal_blocks
+from autosing.signal.voice import voices
 from autosing.signal.voice_activity import RATE, Activation, Cues, active, cues, evidence, score
 from autosing.training.metrics import detection_scores
 from machine import machine

@@ -13,7 +13,8 @@ from scipy.signal import butter, fftconvolve, sosfilt
 from autosing.signal.decode import decode, to_mono
 from autosing.signal.resample import resample
 from autosing.signal.score import Score, accompaniment
-from autosing.signal.singer import balance, song, voices
+from autosing.signal.singer import balance, song
+from autosing.signal.voice import voices
 
 HZ = 44_100
 Samples = npt.NDArray[np.float32]

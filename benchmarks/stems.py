@@ -31,8 +31,9 @@ from autosing.signal.decode_stream import FlacEncoder, slices
 from autosing.signal.denoise import Denoising, denoised
 from autosing.signal.resample import resample
 from autosing.signal.separation import Center, separate_center
-from autosing.signal.singer import song, voices
+from autosing.signal.singer import song
 from autosing.signal.stft_blocks import Gains, Spectra, filtered
+from autosing.signal.voice import voices
 from autosing.training.metrics.waveform import si_sdr
 from machine import machine
 from mixes import BACKED as BACKED_SONG

@@ -23,7 +23,8 @@ from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.settings import DatasetEntry, Project
 from autosing.signal.decode import encode
 from autosing.signal.errors import DataError
-from autosing.signal.singer import song, voices
+from autosing.signal.singer import song
+from autosing.signal.voice import voices
 
 Wave = npt.NDArray[np.float32]
 HZ = 16_000

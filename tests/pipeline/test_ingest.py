@@ -29,16 +29,6 @@ def state(url: Path) -> dict[str, str]:
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in url.rglob("*") if p.is_file()}
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return tmp_path / "source"
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> Path:
-    return tmp_path / "set"
-
-
 def test_an_id_is_the_path_with_its_extension_and_the_bytes_are_untouched(source: Path, url: Path) -> None:
     files: dict[str, bytes | str] = {"b.flac": wav(1), "a/b.c.wav": wav(2), "a/ö 😀.MP3": wav(3)}
     write(source, files)

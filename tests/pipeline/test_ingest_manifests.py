@@ -18,16 +18,6 @@ from autosing.signal.errors import DataError, RowError, UsageError
 RATE = 8000
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return tmp_path / "source"
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> Path:
-    return tmp_path / "set"
-
-
 def rows(*values: Any) -> str:
     return "".join(f"{json.dumps(v, ensure_ascii=False) if not isinstance(v, str) else v}\n" for v in values)
 

@@ -12,16 +12,6 @@ from autosing.signal.errors import RowError, UsageError
 HEAD = "#TITLE:T\n#MP3:a.wav\n#BPM:150\n#GAP:500\n"  # A beat lasts 100 ms.
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return tmp_path / "source"
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> Path:
-    return tmp_path / "set"
-
-
 def words(sung: Sung) -> list[tuple[object, ...]]:
     return brief(reference(lyrics_of(sung.lines))["ref_words"])
 

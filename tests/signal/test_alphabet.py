@@ -6,7 +6,7 @@ import pytest
 
 from autosing.signal.alphabet import ANYTHING, CLASS_OF_PHONE, CLASSES, LETTERS, alphabet, class_letters, romanised
 from autosing.signal.errors import UsageError
-from autosing.signal.singer import PHONES
+from autosing.signal.voice import PHONES
 
 
 @pytest.mark.parametrize(

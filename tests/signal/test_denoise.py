@@ -11,7 +11,8 @@ from autosing.signal.decode import decode, to_mono
 from autosing.signal.denoise import Denoising, denoised
 from autosing.signal.errors import UsageError
 from autosing.signal.resample import resample
-from autosing.signal.singer import song, voices
+from autosing.signal.singer import song
+from autosing.signal.voice import voices
 from autosing.training.metrics.waveform import si_sdr
 
 HZ = 24_000

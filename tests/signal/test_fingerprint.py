@@ -19,7 +19,8 @@ from autosing.signal.fingerprint import (
     same_recordings,
 )
 from autosing.signal.resample import resample
-from autosing.signal.singer import song, voices
+from autosing.signal.singer import song
+from autosing.signal.voice import voices
 
 Wave = npt.NDArray[np.float32]
 HZ = 24_000

@@ -9,7 +9,8 @@ import torch
 
 from autosing.signal.griffin_lim import _Framing, griffin_lim
 from autosing.signal.mel import MelSpec, log_mel, slaney_filters
-from autosing.signal.singer import song, voices
+from autosing.signal.singer import song
+from autosing.signal.voice import voices
 
 SPEC = MelSpec()
 SOFT_VC = MelSpec(sample_rate=16_000, hop=160, n_mels=128, fmax_hz=8_000.0)

@@ -10,7 +10,8 @@ from scipy.signal import firwin, lfilter, oaconvolve
 from autosing.signal.decode import decode
 from autosing.signal.noise import bandwidth_hz, snr_db
 from autosing.signal.resample import resample
-from autosing.signal.singer import song, voices
+from autosing.signal.singer import song
+from autosing.signal.voice import voices
 
 Samples = npt.NDArray[np.float32]
 

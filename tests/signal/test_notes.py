@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from autosing.signal.notes import SHORTEST_S, Note, transcribe
 from autosing.signal.score import compose
-from autosing.signal.singer import sing, voices
+from autosing.signal.singer import sing
+from autosing.signal.voice import voices
 
 RATE = Fraction(100)
 Midi = npt.NDArray[np.float64]

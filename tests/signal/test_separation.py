@@ -12,7 +12,8 @@ from autosing.signal.errors import UsageError
 from autosing.signal.resample import resample
 from autosing.signal.score import accompaniment
 from autosing.signal.separation import Center, separate_center
-from autosing.signal.singer import balance, song, voices
+from autosing.signal.singer import balance, song
+from autosing.signal.voice import voices
 from autosing.training.metrics.waveform import si_sdr
 
 HZ = 24_000

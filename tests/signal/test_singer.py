@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from autosing.signal.framing import centres_s
 from autosing.signal.lyrics import parse_lrc, split_words
 from autosing.signal.score import MAJOR, Note, Score, Syllable, compose, lexicon, pronounce, timeline
-from autosing.signal.singer import FRAME_RATE, PEAK, PHONES, Song, Voice, balance, mix, sing, song, voices
+from autosing.signal.singer import FRAME_RATE, PEAK, Song, balance, mix, sing, song
+from autosing.signal.voice import PHONES, Voice, voices
 from autosing.signal.word_times import characters_proportional, place_words
 
 SAMPLE_RATE = 24000

@@ -12,8 +12,9 @@ from autosing.signal.decode_stream import slices
 from autosing.signal.framing import centres_s, frames
 from autosing.signal.resample import resample
 from autosing.signal.score import accompaniment, compose
-from autosing.signal.singer import Song, song, voices
+from autosing.signal.singer import Song, song
 from autosing.signal.vocal_part import vocal_blocks
+from autosing.signal.voice import voices
 from autosing.signal.voice_activity import RATE, Activation, active, cues, score, singing
 
 Samples = npt.NDArray[np.float32]

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pytest
 import soundfile
 import torch
+from wave_checkpoints import SMALL
 
 from autosing.pipeline.song import Song
 from autosing.pipeline.stages.ssl import Ssl
@@ -29,15 +30,6 @@ Wave = npt.NDArray[np.float32]
 HZ = 16_000
 WAVE_KINDS = ("hubert", "hubert-layer-norm", "wavlm", "wav2vec2", "data2vec-audio")
 KINDS = (*WAVE_KINDS, "whisper")
-SMALL: dict[str, Any] = {
-    "conv_dim": (8,) * 7,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "num_conv_pos_embeddings": 1,
-    "num_conv_pos_embedding_groups": 1,
-}
 SMALL_WHISPER: dict[str, Any] = {
     "d_model": 16,
     "encoder_layers": 2,

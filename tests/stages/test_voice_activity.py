@@ -16,7 +16,8 @@ from autosing.pipeline.stages.voice_activity import VoiceActivity
 from autosing.signal import silero
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.framing import frames
-from autosing.signal.singer import song, voices
+from autosing.signal.singer import song
+from autosing.signal.voice import voices
 from autosing.signal.voice_activity import RATE
 from autosing.signal.wave_heads import load_frame_classifier
 

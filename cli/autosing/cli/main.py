@@ -21,13 +21,13 @@ app.command("retry")(process.retry)
 app.command("status")(data.status)
 app.command("explain")(data.explain)
 app.command("errors")(data.errors)
-app.add_typer(evaluate.app, name="eval")
 app.command("build")(build.build)
 app.command("train")(train.train)
 app.command("push")(push.push)
 app.command("convert-checkpoint")(convert_checkpoint.convert_checkpoint)
 app.command("demo")(demo.demo)
 app.command("report")(demo.report)
+app.command("eval")(evaluate.evaluate)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from autosing.evaluation.comparison import Absent, Comparison, Measure, Row
-from autosing.evaluation.songs import Case, Source, cases, chosen_instances, outcomes, settings_of
+from autosing.evaluation.songs import Case, Source, compared, outcomes
 from autosing.pipeline.dataset import Dataset
 from autosing.signal.errors import RowError
 from autosing.signal.framing import centres_s, nearest_frames
+from autosing.signal.intervals import intervals_of, union
 from autosing.training.metrics import detection_scores
 
 STAGE, COLUMN = "voice_activity", "voice_activity"
@@ -50,21 +51,18 @@ def compare(dataset: Dataset, wanted: Sequence[str] = ()) -> Comparison:
         UsageError: a wanted instance is of another stage.
         MissingColumn: there is no such instance, or no truth.
     """
-    instances = chosen_instances(dataset, STAGE, wanted)
-    source = source_of(instances)
-    found = [o for case in cases(dataset, source) for o in _outcomes(case, source)]
-    rows = [o for o in found if isinstance(o, Row)]
-    beside = [name for name in (LEVEL, ALWAYS) if any(row.instance == name for row in rows)]
+    found = compared(dataset, STAGE, wanted, source_of, _outcomes)
+    beside = [name for name in (LEVEL, ALWAYS) if any(row.instance == name for row in found.made)]
     notes = () if LEVEL in beside else ("The energy threshold is not compared: energy is not computed.",)
     return Comparison(
         "activity",
         dataset.url,
-        [*instances, *beside],
-        settings_of(dataset, instances),
+        [*found.instances, *beside],
+        found.settings,
         MEASURES,
         "f1_pct",
-        rows,
-        [o for o in found if isinstance(o, Absent)],
+        found.made,
+        found.absent,
         notes=notes,
     )
 
@@ -104,11 +102,7 @@ def sung(words: Sequence[Mapping[str, Any]], n_frames: int, rate: Fraction = RAT
     """Returns in which frames (F,) the centre is in a word, or between two words less than 0.3 s apart."""
     times_s = centres_s(n_frames, rate)
     flags = np.zeros(n_frames, np.bool_)
-    end_s = -np.inf
-    for word in sorted(words, key=lambda word: word["start_s"]):
-        start_s = end_s if 0 < word["start_s"] - end_s < CLOSED_S else word["start_s"]
-        end_s = max(end_s, word["end_s"])
-        first, last = np.searchsorted(times_s, [start_s, word["end_s"]])
+    for first, last in np.searchsorted(times_s, union(intervals_of(words, n_frames / float(rate)), CLOSED_S)):
         flags[first:last] = True
     return flags
 

@@ -17,11 +17,9 @@ from autosing.evaluation.songs import (
     LYRICS,
     Case,
     Source,
-    cases,
-    chosen_instances,
+    compared,
     outcome,
     outcomes,
-    settings_of,
 )
 from autosing.evaluation.words import (
     LOST_S,
@@ -131,22 +129,19 @@ def compare(dataset: Dataset, wanted: Sequence[str] = ()) -> Comparison:
         UsageError: a wanted instance is of another stage.
         MissingColumn: there is no such instance, or no truth.
     """
-    instances = chosen_instances(dataset, STAGE, wanted)
-    source = source_of(instances)
-    found = [o for case in cases(dataset, source) for o in _outcomes(case, source)]
-    scored = [o for o in found if isinstance(o, _Scored)]
+    found = compared(dataset, STAGE, wanted, source_of, _outcomes)
+    scored = found.made
     has_baseline = any(s.row.instance == BASELINE for s in scored)
-    absent = [o for o in found if isinstance(o, Absent) and (has_baseline or o.instance != BASELINE)]
-    names = [*instances, BASELINE] if has_baseline else instances
+    names = [*found.instances, BASELINE] if has_baseline else found.instances
     return Comparison(
         STAGE,
         dataset.url,
         names,
-        settings_of(dataset, instances),
+        found.settings,
         MEASURES,
         "aae_s" if any(not math.isnan(s.row.values["aae_s"]) for s in scored) else "phone_aae_s",
         [s.row for s in scored],
-        absent,
+        [song for song in found.absent if has_baseline or song.instance != BASELINE],
         SUMMARY,
         {name: _summary(name, scored) for name in names},
         AXIS,

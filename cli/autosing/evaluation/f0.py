@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autosing.evaluation.comparison import Absent, Comparison, ErrorAxis, Measure, Row, Values, log_limits
-from autosing.evaluation.songs import Case, Source, cases, chosen_instances, outcomes, settings_of
+from autosing.evaluation.comparison import Comparison, ErrorAxis, Measure, Row, Values, log_limits
+from autosing.evaluation.songs import Case, Source, compared, outcomes
 from autosing.pipeline.dataset import REFERENCE, Dataset
 from autosing.signal.errors import RowError
 from autosing.signal.framing import nearest_frames
@@ -70,20 +70,17 @@ def compare(dataset: Dataset, wanted: Sequence[str] = ()) -> Comparison:
         UsageError: a wanted instance is of another stage.
         MissingColumn: there is no such instance, or no truth.
     """
-    instances = chosen_instances(dataset, STAGE, wanted)
-    source = source_of(instances)
-    found = [o for case in cases(dataset, source) for o in outcomes(case, source, _row)]
-    rows = [o for o in found if isinstance(o, Row)]
-    has_frames = any(not math.isnan(row.values["rpa_pct"]) for row in rows)
+    found = compared(dataset, STAGE, wanted, source_of, lambda case, source: outcomes(case, source, _row))
+    has_frames = any(not math.isnan(row.values["rpa_pct"]) for row in found.made)
     return Comparison(
         STAGE,
         dataset.url,
-        instances,
-        settings_of(dataset, instances),
+        found.instances,
+        found.settings,
         (*FRAME_MEASURES, *NOTE_MEASURES),
         "rpa_pct" if has_frames else "note_chroma_50_pct",
-        rows,
-        [o for o in found if isinstance(o, Absent)],
+        found.made,
+        found.absent,
         axis=CENTS,
         notes=() if has_frames else ("There is no true F0 here: the curves are of the median F0 of notes.",),
     )
@@ -158,11 +155,16 @@ def _note_values(track: PitchTrack, rate_hz: float, notes: Notes) -> tuple[Value
         "octave": octave_of(off),
         "tuning_cents": float(np.median(folded[heard])) if heard.any() else math.nan,
     }
-    for cents in (50, 60):
-        # NaN is not within anything: a note that nobody hears is wrong.
-        values[f"note_{cents}_pct"] = 100 * float(np.mean(np.abs(off) <= cents))
-        values[f"note_chroma_{cents}_pct"] = 100 * float(np.mean(np.abs(folded) <= cents))
-    return values, off[heard]
+    return values | shares_within(off, 50) | shares_within(off, 60), off[heard]
+
+
+def shares_within(deviations_cents: npt.NDArray[np.float64], cents: int) -> dict[str, float]:
+    """Returns how many of a song's notes (N,) are within so many cents, in percent; those nobody hears are not."""
+    folded = octaves_folded_cents(deviations_cents)
+    return {
+        f"note_{cents}_pct": 100 * float(np.mean(np.abs(deviations_cents) <= cents)),
+        f"note_chroma_{cents}_pct": 100 * float(np.mean(np.abs(folded) <= cents)),
+    }
 
 
 def octave_of(deviations_cents: npt.NDArray[np.float64]) -> float:

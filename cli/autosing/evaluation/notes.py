@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from autosing.evaluation.comparison import Absent, Comparison, ErrorAxis, Measure, Row, log_limits
-from autosing.evaluation.f0 import COLUMNS, STAGE, octave_of, score, track_of
-from autosing.evaluation.songs import Case, Source, cases, chosen_instances, outcomes, settings_of
+from autosing.evaluation.comparison import Comparison, ErrorAxis, Measure, Row, log_limits
+from autosing.evaluation.f0 import COLUMNS, STAGE, octave_of, score, shares_within, track_of
+from autosing.evaluation.songs import Case, Source, compared, outcomes
 from autosing.pipeline.dataset import Dataset
 from autosing.signal.errors import RowError
 from autosing.signal.notes import transcribe
-from autosing.training.metrics import Notes, note_deviations_cents, note_scores, octaves_folded_cents
+from autosing.training.metrics import Notes, note_deviations_cents, note_scores
 
 TRUTHS = ("ref_notes",)
 TOLERANCES_MS = (50, 100)
@@ -66,18 +66,16 @@ def compare(dataset: Dataset, wanted: Sequence[str] = ()) -> Comparison:
         UsageError: a wanted instance is of another stage.
         MissingColumn: there is no such instance, or no truth.
     """
-    instances = chosen_instances(dataset, STAGE, wanted)
-    source = source_of(instances)
-    found = [o for case in cases(dataset, source) for o in outcomes(case, source, _row)]
+    found = compared(dataset, STAGE, wanted, source_of, lambda case, source: outcomes(case, source, _row))
     return Comparison(
         "notes",
         dataset.url,
-        instances,
-        settings_of(dataset, instances),
+        found.instances,
+        found.settings,
         MEASURES,
         "conp_100ms_pct",
-        [o for o in found if isinstance(o, Row)],
-        [o for o in found if isinstance(o, Absent)],
+        found.made,
+        found.absent,
         axis=ONSETS,
     )
 
@@ -95,8 +93,7 @@ def _row(case: Case, instance: str) -> Row:
         except ValueError as error:
             raise RowError(f"its notes can't be compared: {error}") from error
         values |= {f"{name}_{ms}ms_pct": 100 * share for name, share in vars(scores).items()}
-    values["note_50_pct"] = 100 * float(np.mean(np.abs(off) <= 50))
-    values["note_chroma_50_pct"] = 100 * float(np.mean(np.abs(octaves_folded_cents(off)) <= 50))
+    values |= shares_within(off, 50)
     return Row(*case.song, instance, values, ONSETS.spread(_onset_errors(found, truth)))
 
 

@@ -1,9 +1,9 @@
 """Truth and estimates of every song side by side, and the reason where one of them is missing."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from autosing.evaluation.comparison import Absent
 from autosing.pipeline.dataset import INDEX, PROBE, REFERENCE, Dataset, Partition, SongRow
@@ -102,6 +102,36 @@ def outcome(case: Case, instance: str, columns: Sequence[str], make: Callable[[C
         return make(case, instance)
     except RowError as error:
         return Absent(*case.song, instance, str(error))
+
+
+@dataclass(frozen=True)
+class Compared(Generic[T]):
+    """What a data set's instances came to: of each, its settings; what was made of songs, and songs without."""
+
+    instances: list[str]
+    settings: dict[str, str]
+    made: list[T]
+    absent: list[Absent]
+
+
+def compared(
+    dataset: Dataset,
+    stage: str,
+    wanted: Sequence[str],
+    source_of: Callable[[Sequence[str]], Source],
+    of_case: Callable[[Case, Source], Iterable[T | Absent]],
+) -> Compared[T]:
+    """Returns what `of_case` makes of every song of a data set.
+
+    Raises:
+        UsageError: a wanted instance is of another stage.
+        MissingColumn: there is no such instance, or no truth.
+    """
+    instances = chosen_instances(dataset, stage, wanted)
+    source = source_of(instances)
+    found = [o for case in cases(dataset, source) for o in of_case(case, source)]
+    made = [o for o in found if not isinstance(o, Absent)]
+    return Compared(instances, settings_of(dataset, instances), made, [o for o in found if isinstance(o, Absent)])
 
 
 def chosen_instances(dataset: Dataset, stage: str, wanted: Sequence[str]) -> list[str]:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from scipy.signal import fftconvolve, lfilter
 
 from autosing.signal.score import Score, accompaniment
-from autosing.signal.singer import PEAK, Voice
+from autosing.signal.singer import PEAK
+from autosing.signal.voice import Voice
 
 Wave = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from autosing.signal.singer import song, voices
+from autosing.signal.singer import song
+from autosing.signal.voice import voices
 from autosing.training.metrics import all_pass_constant, mcd, mcd_dtw, mel_cepstra
 from autosing.training.metrics.cepstral import warped_cepstra
 from autosing.training.metrics.dtw import warp

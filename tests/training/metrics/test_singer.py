@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from autosing.signal.mel import MelSpec, log_mel
-from autosing.signal.singer import song, voices
+from autosing.signal.singer import song
+from autosing.signal.voice import voices
 from autosing.training.metrics import SingerProbe, equal_error_rate, mel_statistics, retrieval_accuracy
 
 RNG = np.random.default_rng(0)

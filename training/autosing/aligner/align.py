@@ -33,12 +33,12 @@ PRIOR_S, PRIOR_GROWTH = 0.2, 0.1  # spread of the rate rule at a line's start, a
 SCATTER = 1.48  # standard deviation over median absolute deviation, of a normal distribution
 LEAST_LINES = 4  # to learn a song's shift from
 
-INNER_COST = 2.0
-GAP_COST = 40.0
+INNER_COST = 2.0  # nats per second without a sound inside a line, so that a line without stamps stays together
+GAP_COST = 40.0  # nats per second of singing between lines that is in no lyrics
 MASK_S = 2.5  # beside the time that the line's text takes
 DISAGREEMENT_S = 0.5  # of two nets about a line, at which its confidence is 1/e
 DERAILED_CONFIDENCE = 0.3
-DERAILED_SHARE = 0.5
+DERAILED_SHARE = 0.5  # of lines with less confidence than that, above which a song is lost
 HELD_S = 0.3  # how long the last vowel of a line goes on after the net has heard it
 
 
@@ -181,7 +181,7 @@ def _masked(starts_s: Floats, words: Sequence[SungWord], duration_s: float) -> P
     weights = np.array([weight(word.text) for word in words])
     firsts = _line_starts(words)
     ends = np.append(firsts[1:], len(words))
-    spans = [(a, b) for a, b in zip(firsts, ends, strict=True)]
+    spans = list(zip(firsts, ends, strict=True))
     sung_s = np.array([starts_s[b - 1] - starts_s[a] for a, b in spans])
     before = np.array([weights[a : b - 1].sum() for a, b in spans])
     rate_s = float(np.median((sung_s / np.maximum(before, 1e-9))[before > 0])) if (before > 0).any() else 0.3

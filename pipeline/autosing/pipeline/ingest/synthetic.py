@@ -14,8 +14,9 @@ from autosing.pipeline.schema import NOTES, PHONES, WORDS, Column
 from autosing.signal.decode import encode
 from autosing.signal.errors import UsageError
 from autosing.signal.f0 import RATE
-from autosing.signal.singer import Song, Sung, song, voices
+from autosing.signal.singer import Song, Sung, song
 from autosing.signal.studio import any_voice, record
+from autosing.signal.voice import voices
 
 HZ = 24_000
 STUDIO = 1  # keeps what the studio draws apart from what the song draws

@@ -14,7 +14,7 @@ from autosing.pipeline.stage import NOT_IN_DEFINITION, FitSource, FittedStage, R
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.framing import frames
 from autosing.signal.lyric_mel import RATE, SAMPLE_RATE
-from autosing.signal.lyrics import Lrc, parse_lrc, split_words
+from autosing.signal.lyrics import parse_lrc, split_words
 from autosing.signal.ssl_encoder import Device
 from autosing.signal.word_times import place_words
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from autosing.signal.alphabet import Speller
 
 LRC, RAW, DURATION = "index.lrc_lyrics", "index.raw_lyrics", "probe.duration_s"
-NOTHING: Row = {}
-
 Listen = Callable[[Song], "Emissions"]
 
 
@@ -102,8 +100,7 @@ class Align(FittedStage):
         return Resources(gpus=self.gpus)
 
     def fit_settings(self) -> dict[str, Any]:
-        names = ("model", "lexicon", "source", "adapt_steps", "hours", "seed")
-        return {name: value for name, value in self.settings().items() if name in names}
+        return {name: getattr(self, name) for name in ("model", "lexicon", "source", "adapt_steps", "hours", "seed")}
 
     def fit(self, songs: FitSource, folder: Path) -> None:
         from autosing.aligner.adapt import AdaptConfig, adapt, lines_of
@@ -113,7 +110,7 @@ class Align(FittedStage):
         start = load_aligner(self.model, lexicon=self.lexicon)
         lines = []
         for song in songs.songs((LRC, DURATION, f"{self.source}.lyric_mel")):
-            stamped = _lrc(song.get(LRC)).lines
+            stamped = parse_lrc(song.get(LRC) or "").lines
             lines += lines_of(song[f"{self.source}.lyric_mel"], stamped, song[DURATION], start.alphabet)
         config = AdaptConfig(steps=self.adapt_steps, seed=self.seed)
         losses = adapt(start.model, lines, config)
@@ -158,7 +155,7 @@ def _aligned(song: Song, model: "tuple[Listen, Speller] | None") -> "Alignment |
     """
     from autosing.aligner.align import align_plain, align_stamped, by_rule
 
-    lrc, duration_s = _lrc(song[LRC]), song[DURATION]
+    lrc, duration_s = parse_lrc(song[LRC] or ""), song[DURATION]
     if lrc.lines:
         sung = place_words(lrc.lines, duration_s)
         if not sung and any(split_words(line.text) for line in lrc.lines):
@@ -176,13 +173,9 @@ def _aligned(song: Song, model: "tuple[Listen, Speller] | None") -> "Alignment |
     return align_plain(model[0](song), plain, duration_s, model[1])
 
 
-def _lrc(text: str | None) -> Lrc:
-    return parse_lrc(text or "")
-
-
 def _row(found: "Alignment | None") -> Row:
     if found is None:
-        return NOTHING
+        return {}
     return {
         "words": [asdict(word) for word in found.words],
         "lines": [asdict(line) for line in found.lines],
