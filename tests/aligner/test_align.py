@@ -169,3 +169,12 @@ def test_a_silent_song_has_an_alignment_of_low_score() -> None:
 def test_the_rule_has_neither_scores_nor_confidence() -> None:
     found = by_rule(place_words(parse_lrc(lrc(VERSE)).lines, 30.0))
     assert found.words[0].score is None and found.lines[0].confidence is None and found.offset_s is None
+
+
+def test_a_single_net_tells_no_confidence_for_nobody_disagrees_with_it() -> None:
+    emissions, _ = sing(VERSE, 30.0, nets=1)
+    with_stamps = align_stamped(emissions, parse_lrc(lrc(VERSE)).lines, 30.0, LETTERS)
+    plain = align_plain(emissions, [text for _, text in VERSE], 30.0, LETTERS)
+    assert with_stamps is not None and plain is not None
+    assert {line.confidence for found in (with_stamps, plain) for line in found.lines} == {None}
+    assert with_stamps.is_derailed is False and plain.is_derailed is None

@@ -94,8 +94,7 @@ def align_stamped(
     offset_s, inlier_ratio = _offset(whole, unmoved)
     lyrics = replace(unmoved, offset_s=offset_s)
     found = _aligned(whole, lyrics)
-    others = [_aligned(with_anything(net), lyrics).starts_s for net in emissions]
-    confidence = _confidence(words, others)
+    confidence = _confidence(words, [_aligned(with_anything(net), lyrics).starts_s for net in _several(emissions)])
     return _alignment(found.starts_s, found.path, words, confidence, alphabet, duration_s, offset_s, inlier_ratio)
 
 
@@ -105,7 +104,7 @@ def align_plain(emissions: Emissions, lines: Sequence[str], duration_s: float, a
     if not words or not emissions.shape[1]:
         return None
     path = _found(with_anything(mixture(emissions)), words, duration_s)
-    others = [_found(with_anything(net), words, duration_s).starts_s for net in emissions]
+    others = [_found(with_anything(net), words, duration_s).starts_s for net in _several(emissions)]
     return _alignment(path.starts_s, path, words, _confidence(words, others), alphabet, duration_s)
 
 
@@ -205,8 +204,15 @@ def _line_starts(words: Sequence[SungWord]) -> npt.NDArray[np.intp]:
     return np.flatnonzero(np.diff([word.line for word in words], prepend=-1) != 0)
 
 
+def _several(emissions: Emissions) -> Emissions:
+    """Returns what each of several nets hears; nothing of one net, which has nobody to disagree with."""
+    return emissions if len(emissions) > 1 else emissions[:0]
+
+
 def _confidence(words: Sequence[SungWord], starts_s: Sequence[Floats]) -> dict[int, float]:
-    """Returns the confidence of each line: how far the nets agree about most of its words."""
+    """Returns the confidence of each line: how far the nets agree about most of its words; none of a single net."""
+    if not len(starts_s):
+        return {}
     lines = np.array([word.line for word in words])
     apart_s = np.ptp(np.stack(starts_s), axis=0)
     return {int(line): float(np.exp(-np.median(apart_s[lines == line]) / DISAGREEMENT_S)) for line in np.unique(lines)}
@@ -227,16 +233,22 @@ def _alignment(
         TimedWord(word.text, float(start_s), float(end_s), word.line, float(score))
         for word, start_s, end_s, score in zip(words, starts_s, ends_s, path.scores, strict=True)
     ]
-    weak = np.mean([value < DERAILED_CONFIDENCE for value in confidence.values()])
-    is_derailed = bool(weak > DERAILED_SHARE or (inlier_ratio is not None and inlier_ratio < LEAST_INLIERS / 2))
     return Alignment(
         timed,
         _lines(timed, confidence),
         _phones(starts_s, path, alphabet, duration_s),
         offset_s,
         inlier_ratio,
-        is_derailed,
+        _is_derailed(confidence, inlier_ratio),
     )
+
+
+def _is_derailed(confidence: dict[int, float], inlier_ratio: float | None) -> bool | None:
+    """Returns whether most of a song is not to be trusted; None where neither nets nor stamps tell."""
+    if not confidence and inlier_ratio is None:
+        return None
+    weak = float(np.mean([value < DERAILED_CONFIDENCE for value in confidence.values()])) if confidence else 0.0
+    return weak > DERAILED_SHARE or (inlier_ratio is not None and inlier_ratio < LEAST_INLIERS / 2)
 
 
 def _ends(starts_s: Floats, path: SungPath, words: Sequence[SungWord], duration_s: float) -> Floats:

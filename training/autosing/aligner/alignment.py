@@ -53,7 +53,8 @@ class Alignment:
         phones: sounds in the alphabet of the net.
         offset_s: how much later the song is than its stamps; None without stamps.
         inlier_ratio: share of lines whose stamps agree on `offset_s`; None without stamps.
-        is_derailed: whether most of it is not to be trusted: lyrics of another song, or a lost aligner.
+        is_derailed: whether most of it is not to be trusted: lyrics of another song, or a lost aligner; None where
+            nothing tells, as of the rule.
     """
 
     words: Sequence[TimedWord]
@@ -61,4 +62,4 @@ class Alignment:
     phones: Sequence[TimedPhone] = ()
     offset_s: float | None = None
     inlier_ratio: float | None = None
-    is_derailed: bool = False
+    is_derailed: bool | None = None
