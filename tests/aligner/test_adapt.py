@@ -31,6 +31,7 @@ def line(seed: int, n_frames: int = 70) -> Line:
     return Line(bands, 0.2, 1.0, tuple(labels))
 
 
+@pytest.mark.slow
 def test_lines_are_learned_by_heart() -> None:
     aligner = model()
     losses = adapt(aligner, [line(n) for n in range(6)], AdaptConfig(steps=120, frames_per_batch=300, lr=2e-2))

@@ -152,7 +152,9 @@ def test_every_recipe_is_among_those_that_learn_by_heart() -> None:
     assert OVERFIT.keys() >= RECIPES.keys()
 
 
-@pytest.mark.parametrize("recipe", OVERFIT)
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("aligner")) for name in OVERFIT]
+)
 def test_four_samples_are_learned_by_heart(tmp_path: Path, recipe: str) -> None:
     samples = [sung_sample(number, 0.3) for number in range(4)]
     data = write_set(tmp_path / "set", {"train": [samples], "valid": [aliases(samples)]})
