@@ -87,3 +87,12 @@ def test_phones_are_matched_in_order_without_pauses_and_stress() -> None:
     found = phone_measures(phones("ah k", 0), phones("ah b k", 0))
     assert found["phones_missing"] == 1 and found["phone_aae_s"] == pytest.approx(0.5)
     assert math.isnan(phone_measures([], phones("ah", 0))["phone_aae_s"])
+
+
+def test_phones_of_an_aligner_that_spells_with_classes_are_compared_by_class() -> None:
+    def phones(text: str, shift_s: float) -> list[dict[str, Any]]:
+        return [{"text": t, "start_s": n + shift_s, "end_s": n + 1.0} for n, t in enumerate(text.split())]
+
+    found = phone_measures(phones("N A S I", 0.03), phones("n aa1 sh iy", 0))
+    assert found == pytest.approx({"phone_aae_s": 0.03, "phone_pco_50ms_pct": 100, "phones_missing": 0})
+    assert phone_measures(phones("P A", 0), phones("k ae aa pau", 0))["phones_missing"] == 0

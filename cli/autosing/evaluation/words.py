@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autosing.evaluation.matching import matched, plain
+from autosing.signal.alphabet import CLASSES, class_of_phone
 from autosing.signal.errors import RowError
 from autosing.training.metrics import alignment_scores, derailment_rate
 
@@ -136,6 +137,8 @@ def line_errors(found: Matched, words: Sequence[Span], lines: Sequence[Span] | N
 def phone_measures(phones: Sequence[Span], truth: Sequence[Span]) -> dict[str, float]:
     """Returns how far the onsets of phones are off, pauses and stress marks ignored, and how many are not found."""
     ours, theirs = _sounding(phones), _sounding(truth)
+    if all(phone["text"] in CLASSES for phone in ours):
+        theirs = _as_classes(theirs)
     # Runs of as many phones are matched whatever they are called: the aligner's lexicon need not be the truth's.
     pairs = matched([_symbol(p) for p in ours], [_symbol(p) for p in theirs], alike=0)
     errors_s = [abs(ours[i]["start_s"] - theirs[j]["start_s"]) for i, j in pairs]
@@ -144,6 +147,16 @@ def phone_measures(phones: Sequence[Span], truth: Sequence[Span]) -> dict[str, f
         "phone_pco_50ms_pct": 100 * float(np.mean(np.array(errors_s) <= 0.05)) if errors_s else math.nan,
         "phones_missing": float(len(theirs) - len(pairs)),
     }
+
+
+def _as_classes(phones: Sequence[Span]) -> list[Span]:
+    """Returns phones under the names of the broad classes that an aligner without a lexicon spells with.
+
+    The same class twice in a row is one sound, and what has no class is none.
+    """
+    named = [{**phone, "text": class_of_phone(_symbol(phone))} for phone in phones]
+    heard = [phone for phone in named if phone["text"]]
+    return [phone for n, phone in enumerate(heard) if not n or heard[n - 1]["text"] != phone["text"]]
 
 
 def _sounding(phones: Sequence[Span]) -> list[Span]:

@@ -143,6 +143,11 @@ def class_letters(word: str) -> str:
     return _FINAL_E.sub(r"\1", plain.translate(_CLASS_OF_LETTER))
 
 
+def class_of_phone(phone: str) -> str:
+    """Returns the class of a phone by its ARPAbet name, or by its letters (Japanese); "" where it has none."""
+    return CLASS_OF_PHONE.get(phone.lower()) or class_letters(phone.lower())[:1]
+
+
 def romanised(word: str) -> str:
     """Returns a word in the letters a to z, without accents; scripts other than Latin by the sound of their signs."""
     decomposed = unicodedata.normalize("NFKD", word.lower())
