@@ -16,6 +16,8 @@ STAGES = {
     "lyric_mel": f"{_HERE}.lyric_mel:LyricMel",
     "align": f"{_HERE}.align:Align",
     "voice_activity": f"{_HERE}.voice_activity:VoiceActivity",
+    "singer_embedding": f"{_HERE}.singer_embedding:SingerEmbedding",
+    "lyric_language": f"{_HERE}.lyric_language:LyricLanguage",
     "cuts": f"{_HERE}.cuts:Cuts",
 }
 """Stage name -> where its class is."""
