@@ -57,6 +57,27 @@ def test_a_gzipped_manifest_given_as_a_file_is_read(source: Path, url: Path) -> 
     assert set(songs(url)) == {"a.wav"}
 
 
+def test_a_hugging_face_table_is_read_at_the_top_and_in_the_folders_of_its_splits(source: Path, url: Path) -> None:
+    table = "file_name,transcription,speaker_id,duration\n"
+    files = {
+        "metadata.csv": "\ufeff" + table + 'a.wav,"one, ""two""\nthree",ann,\n',
+        "train/metadata.csv": table + "b.wav,four,,0.2\nmissing.wav,,,\n",
+        **{name: wav(n) for n, name in enumerate(("a.wav", "train/b.wav"))},
+    }
+    found = take(write(source, files), url)
+    assert songs(url) == {
+        "a.wav": {"raw_lyrics": 'one, "two"\nthree', "singer": "ann"},
+        "train/b.wav": {"raw_lyrics": "four"},
+    }
+    assert "missing.wav" in str(found.problems)
+
+
+def test_a_table_that_is_none_is_refused_by_name(source: Path, url: Path) -> None:
+    write(source, {"metadata.csv": 'file_name,text\na.wav,one\n"a.wav,never closed\n', "a.wav": wav(1)})
+    with pytest.raises(DataError, match=r"metadata\.csv is damaged"):
+        take(source / "metadata.csv", url)
+
+
 def test_words_phones_and_notes_of_a_row_become_truth(source: Path, url: Path) -> None:
     row = {
         "audio_filepath": "a.wav",

@@ -26,6 +26,7 @@ DIM = 2 * N_MELS
 SPEC = MelSpec(SAMPLE_RATE, n_fft=1024, hop=320, win=640, n_mels=N_MELS, fmin_hz=60.0, fmax_hz=8000.0, floor=1e-4)
 LEAST_SPREAD = 0.2  # nats; added to a band's deviation, so that silence is not blown up
 _BLOCK_FRAMES = 1024
+_BANDS_AT_ONCE = 16
 
 
 def lyric_mel(blocks: Iterable[Floats], n_frames: int) -> Floats:
@@ -37,9 +38,17 @@ def lyric_mel(blocks: Iterable[Floats], n_frames: int) -> Floats:
         n_frames: at 50 Hz. Frame `i` covers `[i, i + 1) / 50` seconds and is centred there; what is beyond the samples
             is silent.
     """
-    pieces = [_bands(sides) for sides in _stretches(blocks, n_frames)]
-    bands = np.concatenate(pieces) if pieces else np.zeros((0, DIM), np.float32)
-    return (bands - bands.mean(0)) / (bands.std(0) + LEAST_SPREAD) if n_frames else bands
+    bands = np.empty((n_frames, DIM), np.float32)
+    for number, sides in enumerate(_stretches(blocks, n_frames)):
+        bands[number * _BLOCK_FRAMES :][:_BLOCK_FRAMES] = _bands(sides)
+    # In place and a few bands at a time, or a song of two hours would be in memory five times.
+    for some in (
+        bands[:, first : first + _BANDS_AT_ONCE] for first in range(0, DIM if n_frames else 0, _BANDS_AT_ONCE)
+    ):
+        spread = some.std(0) + LEAST_SPREAD
+        some -= some.mean(0)
+        some /= spread
+    return bands
 
 
 def _stretches(blocks: Iterable[Floats], n_frames: int) -> Iterator[Floats]:

@@ -1,5 +1,7 @@
 """JSON lines: one sound file, or a part of one, per line, as NeMo writes manifests and Hugging Face `metadata.jsonl`.
 
+The same as a table is `metadata.csv`.
+
 `{"audio_filepath": "a.wav", "offset": 1.5, "duration": 3.2, "text": "...", "speaker": "...", "lang": "en", ...}`
 """
 

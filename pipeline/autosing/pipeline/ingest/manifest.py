@@ -1,5 +1,6 @@
-"""Manifests of JSON lines, plain or gzipped: their rows, and the files that the rows name."""
+"""Manifests of JSON lines, plain or gzipped, and Hugging Face `metadata.csv`: their rows, and the files they name."""
 
+import csv
 import gzip
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,8 @@ from autosing.pipeline.ingest.source import Source
 from autosing.signal.errors import DataError, RowError, UsageError
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
+TABLE = ".csv"
+METADATA = ("metadata.csv", "metadata.jsonl")
 LONGEST_ROW_BYTES = 16 << 20
 LARGEST_HELD_BYTES = 2 << 30
 
@@ -24,11 +27,14 @@ class Row(NamedTuple):
 
 
 def manifests(source: Source) -> list[Path]:
-    """Returns the file that was given, or else those at the top of the folder."""
+    """Returns the file that was given, or else those at the top of the folder and its folders' `metadata`."""
     if source.file is not None:
         return [source.file]
     names = [p for p in sorted(source.root.iterdir()) if p.is_file()]
-    return [p for p in names if p.name.endswith(SUFFIXES) or (p.suffix == ".json" and first_row(p))]
+    at_top = [
+        p for p in names if p.name.endswith(SUFFIXES) or p.name in METADATA or (p.suffix == ".json" and first_row(p))
+    ]
+    return at_top + [p for name in METADATA for p in sorted(source.root.glob(f"*/{name}"))]
 
 
 def first_row(path: Path) -> dict[str, Any]:
@@ -92,6 +98,9 @@ def sound_of(source: Source, name: str, where: str, manifest: Path) -> Path:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    if path.suffix == TABLE:
+        yield from _table_lines(path)
+        return
     with closing(_open(path)) as file:
         number = 0
         try:
@@ -103,6 +112,19 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     yield number, line
         except (gzip.BadGzipFile, EOFError, OSError) as error:
             raise DataError(f"{path} is damaged after line {number} ({error}); copy it again") from error
+
+
+def _table_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yields the rows of a table with a header as JSON."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file, strict=True)
+        try:
+            for row in rows:
+                yield rows.line_num, json.dumps({key: value or None for key, value in row.items() if key}).encode()
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{path} is damaged after line {rows.line_num} ({error}); save it as CSV in UTF-8"
+            ) from error
 
 
 def _open(path: Path) -> IO[bytes]:
