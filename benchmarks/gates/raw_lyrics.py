@@ -3,10 +3,10 @@
     python benchmarks/gates/raw_lyrics.py [--songs N] [--snr-db LEVEL]
 
 Synthetic songs over a band. `break`: verse, chorus, 20 s of the band alone, verse, chorus; all of it is written.
-`chorus again`: the same, but the chorus is sung twice at its second place and written once. `both missing`: besides, the
-first chorus is not written at all. A line is lost where the median of its words is more than a second off; of a chorus
-that is written once and sung twice in a row either place will do. Plain CTC is the best path of the same nets through
-the same words, without the mask, and without what a gap or a pause inside a line costs.
+`chorus again`: the same, but the chorus is sung twice at its second place and written once. `both missing`: besides,
+the first chorus is not written at all. A line is lost where the median of its words is more than a second off; of a
+chorus that is written once and sung twice in a row either place will do. Plain CTC is the best path of the same nets
+through the same words, without the mask, and without what a gap or a pause inside a line costs.
 """
 
 import argparse
