@@ -21,8 +21,8 @@ def ingest(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A folder of audio or of a known corpus, a manifest (JSON lines, metadata.csv, lhotse cuts), a Parquet "
-            "file or tree, or synthetic:40x20@1 (40 songs of 20 s with seed 1).",
+            help="A folder of audio or of a known corpus, a manifest (JSON lines, metadata.csv, lhotse cuts), a "
+            "Parquet file or tree, or synthetic:40x20@1 (40 songs of 20 s with seed 1).",
         ),
     ],
     dataset: DatasetName,
