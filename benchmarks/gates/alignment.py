@@ -2,7 +2,8 @@
 
     python benchmarks/gates/alignment.py DATA                one seed of everything (about half an hour on two cores)
     python benchmarks/gates/alignment.py DATA --seeds 3      three
-    python benchmarks/gates/alignment.py DATA --only own     only some of: rate, shipped, own, others, jitter
+    python benchmarks/gates/alignment.py DATA --only own     only some of: shipped, own, others, jitter
+    python benchmarks/gates/alignment.py DATA --keep FOLDER  keep what the nets hear, and train none whose is there
 
 DATA holds folders of UltraStar and JamendoLyrics songs (`ultrastar`, `nc/ultrastar`, `nc/jamendolyrics`). `own` are
 nets trained on all songs' line stamps, `others` on those of the other folds, `jitter` on stamps that are off by a
@@ -10,6 +11,7 @@ normal deviate of 0.3 s. Word times are never seen in training. Each training ta
 """
 
 import argparse
+import hashlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -24,11 +26,13 @@ from autosing.aligner.adapt import AdaptConfig, adapt, lines_of
 from autosing.aligner.align import align_plain, align_stamped
 from autosing.aligner.alignment import Alignment
 from autosing.aligner.emissions import emissions
-from autosing.aligner.shipped import load_aligner
+from autosing.aligner.shipped import aligner_path, load_aligner
+from autosing.models.directory import WEIGHTS
 from autosing.pipeline.ingest.source import Source
 from autosing.pipeline.ingest.sources import LAYOUTS
 from autosing.pipeline.song import Song
 from autosing.pipeline.stages.lyric_mel import LyricMel
+from autosing.signal.alphabet import alphabet
 from autosing.signal.lyrics import LrcLine, parse_lrc
 from autosing.signal.word_times import characters_proportional, place_words
 from autosing.training.metrics import auroc
@@ -97,6 +101,18 @@ class Training:
     heard: Sequence[Truth]
     aligned: Sequence[Truth]
     jitter_s: float = 0.0
+    model: str = "shipped"
+    keep: Path | None = None
+
+    @property
+    def kept(self) -> Path | None:
+        """The file of what the nets hear, which is another for other nets, songs or steps."""
+        if self.keep is None:
+            return None
+        digest = hashlib.sha256((Path(aligner_path(self.model)) / WEIGHTS).read_bytes())
+        names = [song.name for songs in (self.heard, self.aligned) for song in songs]
+        digest.update(repr((self.seed, self.jitter_s, AdaptConfig(), names)).encode())
+        return self.keep / f"{self.condition}-{self.seed}-{digest.hexdigest()[:16]}.npz"
 
 
 def jittered(song: Truth, jitter_s: float, seed: int) -> Truth:
@@ -112,23 +128,37 @@ def run(training: Training) -> tuple[str, list[Found], list[Found], float]:
     import torch
 
     torch.set_num_threads(1)
-    loaded = load_aligner("shipped")
     heard, aligned = (
         [jittered(song, training.jitter_s, training.seed) if training.jitter_s else song for song in songs]
         for songs in (training.heard, training.aligned)
     )
+    log_probs, cpu_s = heard_by_nets(training, heard, aligned)
+    letters = alphabet("classes")
+    stamped, plain = [], []
+    for song, told in zip(aligned, log_probs, strict=True):
+        stamped.append(found(song, align_stamped(told, song.lines, song.duration_s, letters)))
+        texts = [line.text for line in song.lines]
+        plain.append(found(song, align_plain(told, texts, song.duration_s, letters)))
+    return training.condition, stamped, plain, cpu_s
+
+
+def heard_by_nets(
+    training: Training, heard: Sequence[Truth], aligned: Sequence[Truth]
+) -> tuple[list[npt.NDArray[np.float32]], float]:
+    """Returns the log probabilities of the songs to align, and CPU seconds of the training."""
+    if training.kept and training.kept.exists():
+        with np.load(training.kept) as told:
+            return [told[str(n)] for n in range(len(aligned))], float(told["cpu_s"])
+    loaded = load_aligner(training.model)
     started = time.process_time()
     if heard:
         lines = [x for s in heard for x in lines_of(s.bands, s.lines, s.duration_s, loaded.alphabet)]
         adapt(loaded.model, lines, AdaptConfig(seed=training.seed))
     cpu_s = time.process_time() - started
-    stamped, plain = [], []
-    for song in aligned:
-        log_probs = emissions(loaded.model, song.bands)
-        stamped.append(found(song, align_stamped(log_probs, song.lines, song.duration_s, loaded.alphabet)))
-        texts = [line.text for line in song.lines]
-        plain.append(found(song, align_plain(log_probs, texts, song.duration_s, loaded.alphabet)))
-    return training.condition, stamped, plain, cpu_s
+    log_probs = [emissions(loaded.model, song.bands) for song in aligned]
+    if training.kept:
+        np.savez(training.kept, cpu_s=cpu_s, **{str(n): told for n, told in enumerate(log_probs)})
+    return log_probs, cpu_s
 
 
 def found(song: Truth, alignment: Alignment | None) -> Found:
@@ -177,7 +207,9 @@ def by_rule(songs_: Sequence[Truth], characters: bool = False) -> list[Found]:
     return [Found(s.name, s.kind, np.abs(o - s.onsets_s), s.is_first) for s, o in zip(songs_, onsets, strict=True)]
 
 
-def trainings(all_songs: Sequence[Truth], seeds: int, only: Sequence[str]) -> list[Training]:
+def trainings(
+    all_songs: Sequence[Truth], seeds: int, only: Sequence[str], model: str, keep: Path | None
+) -> list[Training]:
     """Returns what is to be trained, the longest first."""
     planned = [Training("shipped", 0, (), all_songs)]
     for seed in range(seeds):
@@ -186,7 +218,7 @@ def trainings(all_songs: Sequence[Truth], seeds: int, only: Sequence[str]) -> li
         for fold in range(FOLDS):
             held = all_songs[fold::FOLDS]
             planned.append(Training("others", seed, [s for n, s in enumerate(all_songs) if n % FOLDS != fold], held))
-    return [t for t in planned if not only or t.condition in only]
+    return [replace(t, model=model, keep=keep) for t in planned if not only or t.condition in only]
 
 
 def main() -> None:
@@ -196,7 +228,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--model", default="shipped")
+    parser.add_argument("--keep", type=Path)
     arguments = parser.parse_args()
+    if arguments.keep:
+        arguments.keep.mkdir(parents=True, exist_ok=True)
     all_songs = songs(arguments.data)
     print("| method | songs | all words: AAE s / median s / PCO@.3 % / > 1 s % | not first of a line |")
     print("|---|---|---|---|")
@@ -205,7 +241,8 @@ def main() -> None:
     stamped: dict[str, list[Found]] = {}
     plain: dict[str, list[Found]] = {}
     with ProcessPoolExecutor(arguments.workers, get_context("spawn")) as pool:
-        for condition, one, other, cpu_s in pool.map(run, trainings(all_songs, arguments.seeds, arguments.only)):
+        planned = trainings(all_songs, arguments.seeds, arguments.only, arguments.model, arguments.keep)
+        for condition, one, other, cpu_s in pool.map(run, planned):
             tell(f"{condition} ({cpu_s:.0f} CPU s)", one)
             stamped.setdefault(condition, []).extend(one)
             plain.setdefault(condition, []).extend(other)
