@@ -29,7 +29,9 @@ INLIER_S = 1.0
 LEAST_INLIERS = 0.5  # share of lines that must agree before stamps are moved
 TRUSTED_STAMPS_S = 0.15  # stamps that scatter less around the aligned starts are taken as they are
 PAD_S = 0.3  # how far words may be outside of their line's stamps, besides
-PRIOR_S, PRIOR_GROWTH = 0.2, 0.1  # spread of the rate rule at a line's start, and its growth per second
+PRIOR_S = 0.2  # spread of the rate rule at a line's start, where only one net is heard; it grows by half a second
+LOOSE_S, STIFF_S = 0.35, 0.05  # spreads between which several nets' disagreement chooses
+TRUST_S2 = 0.0125  # spread times disagreement: nets that are 0.08 s apart are trusted as much as the rule at 0.15 s
 SCATTER = 1.48  # standard deviation over median absolute deviation, of a normal distribution
 LEAST_LINES = 4  # to learn a song's shift from
 
@@ -93,8 +95,10 @@ def align_stamped(
     whole, unmoved = with_anything(mixture(emissions)), _Stamped(words, rule, lines, duration_s)
     offset_s, inlier_ratio = _offset(whole, unmoved)
     lyrics = replace(unmoved, offset_s=offset_s)
-    found = _aligned(whole, lyrics)
-    confidence = _confidence(words, [_aligned(with_anything(net), lyrics).starts_s for net in _several(emissions)])
+    # Nets that disagree are wrong more often than the rule is, so it binds their mixture as much as they are apart.
+    apart = [_aligned(with_anything(net), lyrics, LOOSE_S).starts_s for net in _several(emissions)]
+    found = _aligned(whole, lyrics, _spread(words, apart))
+    confidence = _confidence(words, apart)
     return _alignment(found.starts_s, found.path, words, confidence, alphabet, duration_s, offset_s, inlier_ratio)
 
 
@@ -116,7 +120,7 @@ def by_rule(words: Sequence[Word]) -> Alignment:
 
 def _offset(evidence: Emissions, lyrics: _Stamped) -> tuple[float, float]:
     """Returns how much later the song is than its stamps, and the share of the lines that agree on it."""
-    starts_s = place(evidence, lyrics.words, _near_stamps(lyrics, SEARCH_S, np.inf)).starts_s
+    starts_s = place(evidence, lyrics.words, _near_stamps(lyrics, SEARCH_S, np.inf, 0.0)).starts_s
     late_s = np.sort(starts_s[lyrics.firsts] - lyrics.stamps_s)
     until = np.searchsorted(late_s, late_s + INLIER_S, side="right")
     best = int(np.argmax(until - np.arange(len(late_s))))
@@ -127,27 +131,35 @@ def _offset(evidence: Emissions, lyrics: _Stamped) -> tuple[float, float]:
     return (offset_s if is_off else 0.0), ratio
 
 
-def _aligned(evidence: Emissions, lyrics: _Stamped) -> _Shifted:
+def _spread(words: Sequence[SungWord], starts_s: Sequence[Floats]) -> float:
+    """Returns how far from the rate rule a line may begin, by what several nets found with hardly any rule."""
+    if not len(starts_s):
+        return PRIOR_S
+    disagreement_s = float(np.mean(list(_apart(words, starts_s).values())))
+    return float(np.clip(TRUST_S2 / max(disagreement_s, 1e-3), STIFF_S, LOOSE_S))
+
+
+def _aligned(evidence: Emissions, lyrics: _Stamped, spread_s: float) -> _Shifted:
     """Returns the words near their stamps; where lines scatter around them, with as much more room for each."""
-    found = _shifted(evidence, lyrics, 0.0)
+    found = _shifted(evidence, lyrics, spread_s, 0.0)
     if found.jitter_s >= TRUSTED_STAMPS_S:
-        found = _shifted(evidence, lyrics, found.jitter_s)
+        found = _shifted(evidence, lyrics, spread_s, found.jitter_s)
     starts_s = found.starts_s.copy()
     if found.jitter_s < TRUSTED_STAMPS_S:
         starts_s[lyrics.firsts] = lyrics.stamps_s
     return replace(found, starts_s=np.clip(np.maximum.accumulate(starts_s), 0, lyrics.duration_s))
 
 
-def _shifted(evidence: Emissions, lyrics: _Stamped, jitter_s: float) -> _Shifted:
+def _shifted(evidence: Emissions, lyrics: _Stamped, spread_s: float, jitter_s: float) -> _Shifted:
     """Returns the best path, shifted so that half of the lines begin before their stamps: CTC is early or late."""
-    path = place(evidence, lyrics.words, _near_stamps(lyrics, PAD_S + 2 * jitter_s, PRIOR_S + jitter_s))
+    path = place(evidence, lyrics.words, _near_stamps(lyrics, PAD_S + 2 * jitter_s, spread_s, jitter_s))
     late_s = path.starts_s[lyrics.firsts] - lyrics.stamps_s
     shift_s = float(np.median(late_s)) if len(late_s) >= LEAST_LINES else 0.0
     scatter_s = SCATTER * float(np.median(np.abs(late_s - shift_s)))
     return _Shifted(path, path.starts_s - shift_s, scatter_s)
 
 
-def _near_stamps(lyrics: _Stamped, pad_s: float, spread_s: float) -> Places:
+def _near_stamps(lyrics: _Stamped, pad_s: float, spread_s: float, jitter_s: float) -> Places:
     """Returns that words are between two stamps, give or take `pad_s`, and near the place that the rule gives them.
 
     Stamps of words are believed like those of lines.
@@ -161,7 +173,7 @@ def _near_stamps(lyrics: _Stamped, pad_s: float, spread_s: float) -> Places:
         np.where(timed, expected_s, stamps_s[line]) + lyrics.offset_s - pad_s,
         np.maximum(stamps_s[line + 1], expected_s) + lyrics.offset_s + pad_s,
         expected_s + lyrics.offset_s,
-        spread_s + PRIOR_GROWTH * since_s,
+        spread_s * (1 + since_s / 2) + jitter_s,
     )
 
 
@@ -213,9 +225,15 @@ def _confidence(words: Sequence[SungWord], starts_s: Sequence[Floats]) -> dict[i
     """Returns the confidence of each line: how far the nets agree about most of its words; none of a single net."""
     if not len(starts_s):
         return {}
+    apart = _apart(words, starts_s)
+    return {line: float(np.exp(-apart_s / DISAGREEMENT_S)) for line, apart_s in apart.items()}
+
+
+def _apart(words: Sequence[SungWord], starts_s: Sequence[Floats]) -> dict[int, float]:
+    """Returns how far several nets are apart about most words of each line, in seconds."""
     lines = np.array([word.line for word in words])
     apart_s = np.ptp(np.stack(starts_s), axis=0)
-    return {int(line): float(np.exp(-np.median(apart_s[lines == line]) / DISAGREEMENT_S)) for line in np.unique(lines)}
+    return {int(line): float(np.median(apart_s[lines == line])) for line in np.unique(lines)}
 
 
 def _alignment(
