@@ -47,6 +47,10 @@ def test_a_model_comes_back_with_its_weights_fields_and_contract(saved: Path) ->
     torch.testing.assert_close(loaded.model.state_dict(), tiny_model().state_dict(), rtol=0, atol=0)
 
 
+def test_whoever_may_read_the_folder_may_read_the_model(saved: Path) -> None:
+    assert {file.stat().st_mode & 0o777 for file in saved.iterdir()} == {saved.stat().st_mode & 0o666}
+
+
 def test_a_path_may_be_text(saved: Path) -> None:
     assert load_model(str(saved)).digest == load_model(saved).digest
 

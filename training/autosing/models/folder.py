@@ -19,6 +19,9 @@ def whole_folder(target: Path) -> Iterator[Path]:
     try:
         yield draft
         for file in draft.iterdir():
+            # safetensors writes files that nobody else may read; they are as open as the folder is.
+            if file.is_file():
+                file.chmod(draft.stat().st_mode & 0o666)
             _flush(file)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
