@@ -184,6 +184,11 @@ def test_a_long_song_repeats_its_chorus_words_and_melody() -> None:
         assert len(melodies) == 1
 
 
+def test_another_words_seed_means_other_words() -> None:
+    one, other = (set(compose(4, 60.0, words_seed=seed).words) for seed in (0, 1))
+    assert one == set(compose(4, 60.0).words) and len(one & other) < 0.2 * len(one)
+
+
 @given(st.integers(0, 2**32), st.floats(0.1, 90))
 def test_any_song_stays_in_its_duration_key_and_range(seed: int, duration_s: float) -> None:
     score = compose(seed, duration_s, 50, 66)

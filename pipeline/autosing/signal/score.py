@@ -101,7 +101,7 @@ def pronounce(word: str) -> tuple[Syllable, ...]:
     return tuple(Syllable("".join(part), tuple(_PHONES[letter] for letter in part)) for part in parts)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=16)
 def lexicon(n_words: int = 300, seed: int = 0) -> tuple[str, ...]:
     """Returns different pronounceable pseudo-words of one to three syllables."""
     rng = np.random.default_rng(seed)
@@ -117,10 +117,11 @@ def _random_syllable(rng: np.random.Generator) -> str:
     return f"{rng.choice(list(CONSONANTS))}{rng.choice([*VOWELS, *'aeiou'])}{coda}"
 
 
-def compose(seed: int, duration_s: float, lowest_midi: int = 57, highest_midi: int = 72) -> Score:
+def compose(seed: int, duration_s: float, lowest_midi: int = 57, highest_midi: int = 72, words_seed: int = 0) -> Score:
     """Returns a song of verses and a repeated chorus: lines of 3 to 7 words sung to a random walk in a scale.
 
-    As many whole lines are sung as fit into `duration_s`; the first is shortened where it would not fit.
+    Songs of one `words_seed` are written in the same words. As many whole lines are sung as fit into `duration_s`; the
+    first is shortened where it would not fit.
     """
     rng = np.random.default_rng(seed)
     beat_s = 60 / rng.uniform(88, 152)
@@ -130,7 +131,7 @@ def compose(seed: int, duration_s: float, lowest_midi: int = 57, highest_midi: i
     words: list[str] = []
     texts: list[str] = []
     beat = float(np.clip(duration_s // 8, 2, 8))
-    for line in _sections(rng, pitches):
+    for line in _sections(rng, pitches, lexicon(seed=words_seed)):
         line = line if texts else _shortened(line, (duration_s - 0.2) / beat_s - beat)
         length = sum(note.beats for note in line.notes)
         if not line.notes or (beat + length) * beat_s + 0.2 > duration_s:
@@ -142,9 +143,8 @@ def compose(seed: int, duration_s: float, lowest_midi: int = 57, highest_midi: i
     return Score(tuple(notes), tuple(words), tuple(texts), 60 / beat_s, tonic, scale, duration_s)
 
 
-def _sections(rng: np.random.Generator, pitches: Sequence[int]) -> Iterator[_Line]:
+def _sections(rng: np.random.Generator, pitches: Sequence[int], vocabulary: Sequence[str]) -> Iterator[_Line]:
     """Yields lines without end: verses of new lines, each followed by the chorus and a longer pause."""
-    vocabulary = lexicon()
     chorus = [_write_line(rng, vocabulary, pitches) for _ in range(rng.integers(2, 4))]
     while True:
         verse = [_write_line(rng, vocabulary, pitches) for _ in range(rng.integers(2, 5))]

@@ -53,10 +53,18 @@ class Song:
 
 
 def song(
-    seed: int, voice: Voice, duration_s: float, accompaniment_snr_db: float | None = None, sample_rate: int = 24000
+    seed: int,
+    voice: Voice,
+    duration_s: float,
+    accompaniment_snr_db: float | None = None,
+    sample_rate: int = 24000,
+    words_seed: int = 0,
 ) -> Song:
-    """Returns a new song in the range of `voice`, with an accompaniment at this level below the voice, or none."""
-    score = compose(seed, duration_s, voice.lowest_midi, voice.highest_midi)
+    """Returns a new song in the range of `voice`, with an accompaniment at this level below the voice, or none.
+
+    Songs of one `words_seed` are written in the same 300 words.
+    """
+    score = compose(seed, duration_s, voice.lowest_midi, voice.highest_midi, words_seed)
     sung = sing(score, voice, sample_rate, seed)
     wave, backing = sung.wave, None
     if accompaniment_snr_db is not None:

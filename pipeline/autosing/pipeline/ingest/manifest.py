@@ -117,7 +117,8 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def _table_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yields the rows of a table with a header as JSON."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, strict=True)
+        # A line of any length would be read whole; its rest is another row, which is told when it makes no sense.
+        rows = csv.DictReader(iter(lambda: file.readline(LONGEST_ROW_BYTES), ""), strict=True)
         try:
             for row in rows:
                 yield rows.line_num, json.dumps({key: value or None for key, value in row.items() if key}).encode()

@@ -84,7 +84,8 @@ class SyntheticSource:
             seed = self.seed * 1_000_003 + number
             if self.in_studio:
                 rng = np.random.default_rng([seed, STUDIO])
-                made = song(seed, any_voice(rng), self.seconds)
+                # Words of its own: from 300 words for all songs, nets learn the words instead of the sounds.
+                made = song(seed, any_voice(rng), self.seconds, words_seed=seed)
                 mix = record(made.wave, made.score, HZ, rng, self.snr_db).mix
                 yield self._new_song(f"studio-{self.seed}/{number:05}", f"anybody {number}", made, mix)
             else:
