@@ -39,7 +39,7 @@ class Align(FittedStage):
         source: the `lyric_mel` instance, for `ctc`.
         audio: what `hf` hears.
         adapt: train the net of `ctc` further on the data set's own line stamps before it aligns, for minutes.
-        adapt_steps: of that; 1500 are nine minutes on one core.
+        adapt_steps: of that; 700 are nine minutes on a slow core.
         hours: audio to adapt on, sampled evenly over the partitions.
         seed: of the songs that are sampled and of the training.
         adapted: folder of the adapted net; the data set's own by default.
@@ -55,7 +55,7 @@ class Align(FittedStage):
     source: str = "lyric_mel"
     audio: AudioName = "mix"
     adapt: bool = False
-    adapt_steps: int = 1500
+    adapt_steps: int = 700
     hours: float = 2
     seed: int = 0
     adapted: str = field(default="", metadata=NOT_IN_DEFINITION)
