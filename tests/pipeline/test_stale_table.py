@@ -95,7 +95,7 @@ TABLE: list[tuple[str, Change | None, tuple[str, ...], dict[int, frozenset[str]]
         ["tokens", "units"],
     ),
     ("a device", None, ("ssl.device=cpu",), {}, []),
-    ("an LRC", rewritten(1, corrected_times), (), {1: frozenset({"probe", "align", "cuts"})}, []),
+    ("an LRC", rewritten(1, corrected_times), (), {1: frozenset({"probe", "align", "cuts", "lyric_language"})}, []),
     ("a title", rewritten(1, corrected_title), (), {1: frozenset({"probe"})}, []),
     ("a song that heals", rewritten(2, healed), (), {2: ALL}, []),
     ("an added partition", added, (), {3: ALL}, []),
