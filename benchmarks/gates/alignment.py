@@ -147,7 +147,7 @@ def heard_by_nets(
 ) -> tuple[list[npt.NDArray[np.float32]], float]:
     """Returns the log probabilities of the songs to align, and CPU seconds of the training."""
     if training.kept and training.kept.exists():
-        with np.load(training.kept) as told:
+        with np.load(training.kept, allow_pickle=False) as told:
             return [told[str(n)] for n in range(len(aligned))], float(told["cpu_s"])
     loaded = load_aligner(training.model)
     started = time.process_time()
