@@ -27,7 +27,6 @@ STAGES = (
     ("both", 500, ("schedule=constant", "timing_weight=1.5")),
     ("reminded", 700, ("timing_weight=0.3",)),
 )
-COMMON = ("seconds_per_batch=100", "validate_every=250")
 PROJECT = """
 stages:
   lyric_mel: {keep: true}
@@ -65,7 +64,7 @@ def _pretrain(work: Path, arguments: argparse.Namespace) -> None:
     model = ""
     for name, steps, settings in STAGES:
         begin = [f"begin_from={model}"] if model else []
-        told = [f"steps={max(round(steps * arguments.share), 1)}", *COMMON, *settings, *begin]
+        told = [f"steps={max(round(steps * arguments.share), 1)}", "validate_every=250", *settings, *begin]
         options = [word for setting in told for word in ("--set", setting)]
         _run("train", "aligner_synthetic", "--data", shards, "--out", work / name, "--resume", *options)
         model = str(work / name / MODEL)

@@ -1,11 +1,11 @@
 """How well `quality` knows copies of a recording, the noise in one, and `lyric_language` a language.
 
-    .venv/bin/python benchmarks/quality.py duplicates   # copies that are found, other recordings that are taken for one
+    .venv/bin/python benchmarks/quality.py duplicates   # copies that are found, files that are taken for one
     .venv/bin/python benchmarks/quality.py noise        # estimated SNR beside the true one
     .venv/bin/python benchmarks/quality.py language     # of the lyrics of real songs
 
 Copies are made of every real song: as MP3, 9 dB softer, without its first 3.3 s, the middle two thirds, and mono at
-16 kHz. Takes of one song by one singer (GTSinger), and by a choir's microphones (multivox, Dagstuhl), are no copies.
+16 kHz. Takes of one song by one singer (GTSinger) are no copies; microphones of one performance (multivox) are.
 """
 
 import itertools
@@ -20,6 +20,7 @@ from autosing.pipeline.ingest.sources import LAYOUTS
 from autosing.signal.decode import decode, encode, to_mono
 from autosing.signal.fingerprint import SAMPLE_RATE, Landmarks, fingerprint, same_recordings
 from autosing.signal.language import language, load_identifier
+from autosing.signal.lyrics import plain_lines
 from autosing.signal.noise import snr_db
 from autosing.signal.resample import resample
 from machine import machine
@@ -47,7 +48,7 @@ def heard(wave: Wave) -> Landmarks:
 
 
 def tell_duplicates() -> None:
-    """Prints how many copies are found, and which pairs of recordings are taken for copies though they are none."""
+    """Prints how many copies are found, and which pairs of files are taken for one recording."""
     paths = [p for folder in MUSIC for p in sorted((SHARED_DATA / folder).rglob("*")) if p.suffix in AUDIO]
     audios = [decode(path.read_bytes()) for path in paths]
     waves = [resample(to_mono(a.samples), a.sample_rate, HZ) for a in audios]
@@ -56,9 +57,10 @@ def tell_duplicates() -> None:
     for name, copied in COPIES.items():
         n_found = sum(len(same_recordings([one, heard(copied(w))])) for one, w in zip(originals, waves, strict=True))
         print(f"| {name} | {n_found} of {len(waves)} |", flush=True)
-    wrong = same_recordings(originals)
-    print(f"\n{len(waves) * (len(waves) - 1) // 2} pairs of different recordings, of which taken for one: {len(wrong)}")
-    for one, other in wrong:
+    same = same_recordings(originals)
+    n_pairs = len(waves) * (len(waves) - 1) // 2
+    print(f"\n{n_pairs} pairs of different files, of which taken for one recording: {len(same)}")
+    for one, other in same:
         print(f"{paths[one].relative_to(SHARED_DATA)} = {paths[other].relative_to(SHARED_DATA)}")
 
 
@@ -84,7 +86,7 @@ def tell_language() -> None:
     for folder in SUNG:
         kind = Path(folder).name
         for song in LAYOUTS[kind].songs(Source(Path(SHARED_DATA / folder))):
-            told = language(song.text.get("raw_lyrics") or "", identifier)
+            told = language(plain_lines(song.text.get("lrc_lyrics"), song.text.get("raw_lyrics")), identifier)
             found.append((song.id, song.text.get("language") or "en", told))
     right = [told is not None and told.code == true for _, true, told in found]
     print(f"\n{sum(right)} of {len(found)} songs")

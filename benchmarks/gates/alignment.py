@@ -1,6 +1,6 @@
 """How well lyrics are aligned on real songs: the rule, the shipped net, and nets trained on the songs' own line stamps.
 
-    python benchmarks/gates/alignment.py DATA                one seed of everything (about half an hour on two cores)
+    python benchmarks/gates/alignment.py DATA                one seed of everything (about an hour on one core)
     python benchmarks/gates/alignment.py DATA --seeds 3      three
     python benchmarks/gates/alignment.py DATA --only own     only some of: shipped, own, others, jitter
     python benchmarks/gates/alignment.py DATA --keep FOLDER  keep what the nets hear, and train none whose is there
@@ -146,8 +146,9 @@ def heard_by_nets(
     training: Training, heard: Sequence[Truth], aligned: Sequence[Truth]
 ) -> tuple[list[npt.NDArray[np.float32]], float]:
     """Returns the log probabilities of the songs to align, and CPU seconds of the training."""
-    if training.kept and training.kept.exists():
-        with np.load(training.kept, allow_pickle=False) as told:
+    kept = training.kept
+    if kept and kept.exists():
+        with np.load(kept, allow_pickle=False) as told:
             return [told[str(n)] for n in range(len(aligned))], float(told["cpu_s"])
     loaded = load_aligner(training.model)
     started = time.process_time()
@@ -156,8 +157,8 @@ def heard_by_nets(
         adapt(loaded.model, lines, AdaptConfig(seed=training.seed))
     cpu_s = time.process_time() - started
     log_probs = [emissions(loaded.model, song.bands) for song in aligned]
-    if training.kept:
-        np.savez(training.kept, cpu_s=cpu_s, **{str(n): told for n, told in enumerate(log_probs)})
+    if kept:
+        np.savez(kept, cpu_s=cpu_s, **{str(n): told for n, told in enumerate(log_probs)})
     return log_probs, cpu_s
 
 

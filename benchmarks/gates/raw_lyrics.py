@@ -16,14 +16,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from autosing.aligner.align import align_plain
-from autosing.aligner.alignment import SungWord
+from autosing.aligner.align import align_plain, sung_words
 from autosing.aligner.emissions import emissions, mixture, with_anything
 from autosing.aligner.paths import Places, place
 from autosing.aligner.shipped import load_aligner
 from autosing.signal.decode_stream import slices
 from autosing.signal.lyric_mel import lyric_mel
-from autosing.signal.lyrics import split_words
 from autosing.signal.resample import resample
 from autosing.signal.score import Score, compose
 from autosing.signal.singer import sing
@@ -131,9 +129,7 @@ def main() -> None:
             texts = [score.lines[line] for part in case.written for line in range(*spans[part])]
             masked = align_plain(log_probs, texts, score.duration_s, loaded.alphabet)
             assert masked is not None
-            words = [
-                SungWord(w, n, loaded.alphabet.labels(w)) for n, text in enumerate(texts) for w in split_words(text)
-            ]
+            words = sung_words(texts, loaded.alphabet)
             plain = place(with_anything(mixture(log_probs)), words, Places.anywhere(len(words), score.duration_s))
             found = (np.array([word.start_s for word in masked.words]), plain.starts_s)
             rows.append([lost(np.asarray(starts_s), case, spans, truth) for starts_s in found])

@@ -1,5 +1,6 @@
-"""The language of a text, by py3langid, whose model is in its wheel."""
+"""The language of lyrics, by py3langid, whose model is in its wheel."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from autosing.signal.lyrics import split_words
@@ -25,9 +26,9 @@ def load_identifier() -> "LanguageIdentifier":
     return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
 
 
-def language(text: str, identifier: "LanguageIdentifier") -> Language | None:
+def language(lines: Iterable[str], identifier: "LanguageIdentifier") -> Language | None:
     """Returns the language of lyrics by the words that are sung in them; None of fewer than three letters."""
-    words = [word for line in text.splitlines() for word in split_words(line)][:LONGEST_WORDS]
+    words = [word for line in lines for word in split_words(line)][:LONGEST_WORDS]
     if sum(map(len, words)) < LEAST_LETTERS:
         return None
     return Language(*identifier.classify(" ".join(words)))

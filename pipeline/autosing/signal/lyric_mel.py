@@ -42,9 +42,8 @@ def lyric_mel(blocks: Iterable[Floats], n_frames: int) -> Floats:
     for number, sides in enumerate(_stretches(blocks, n_frames)):
         bands[number * _BLOCK_FRAMES :][:_BLOCK_FRAMES] = _bands(sides)
     # In place and a few bands at a time, or a song of two hours would be in memory five times.
-    for some in (
-        bands[:, first : first + _BANDS_AT_ONCE] for first in range(0, DIM if n_frames else 0, _BANDS_AT_ONCE)
-    ):
+    for first in range(0, DIM if n_frames else 0, _BANDS_AT_ONCE):
+        some = bands[:, first : first + _BANDS_AT_ONCE]
         spread = some.std(0) + LEAST_SPREAD
         some -= some.mean(0)
         some /= spread

@@ -130,6 +130,12 @@ def _shifted(line: LrcLine, by_s: float) -> LrcLine:
     return replace(line, start_s=max(line.start_s + by_s, 0.0), words=words)
 
 
+def plain_lines(lrc_lyrics: str | None, raw_lyrics: str | None) -> list[str]:
+    """Returns the lines of a song's lyrics without times: of its stamped lyrics, else the plain ones."""
+    stamped = parse_lrc(lrc_lyrics or "").lines
+    return [line.text for line in stamped] or (raw_lyrics or lrc_lyrics or "").splitlines()
+
+
 def split_words(line: str) -> list[str]:
     """Returns the words of a line as they are sung; any text is accepted.
 

@@ -7,7 +7,7 @@ line's text takes to sing (after Durand et al., 2023), so that neither a break n
 apart. Either is done with every net apart, too: where they disagree, a line is not to be trusted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,7 +29,9 @@ INLIER_S = 1.0
 LEAST_INLIERS = 0.5  # share of lines that must agree before stamps are moved
 TRUSTED_STAMPS_S = 0.15  # stamps that scatter less around the aligned starts are taken as they are
 PAD_S = 0.3  # how far words may be outside of their line's stamps, besides
-PRIOR_S = 0.2  # spread of the rate rule at a line's start, where only one net is heard; it grows by half a second
+PRIOR_S = (
+    0.2  # spread of the rate rule at a line's start, where only one net is heard; half as much comes with every second
+)
 LOOSE_S, STIFF_S = 0.35, 0.05  # spreads between which several nets' disagreement chooses
 TRUST_S2 = 0.0125  # spread times disagreement: nets that are 0.08 s apart are trusted as much as the rule at 0.15 s
 SCATTER = 1.48  # standard deviation over median absolute deviation, of a normal distribution
@@ -96,20 +98,25 @@ def align_stamped(
     offset_s, inlier_ratio = _offset(whole, unmoved)
     lyrics = replace(unmoved, offset_s=offset_s)
     # Nets that disagree are wrong more often than the rule is, so it binds their mixture as much as they are apart.
-    apart = [_aligned(with_anything(net), lyrics, LOOSE_S).starts_s for net in _several(emissions)]
-    found = _aligned(whole, lyrics, _spread(words, apart))
-    confidence = _confidence(words, apart)
+    apart = _apart(words, [_aligned(with_anything(net), lyrics, LOOSE_S).starts_s for net in _several(emissions)])
+    found = _aligned(whole, lyrics, _spread(apart))
+    confidence = _confidence(apart)
     return _alignment(found.starts_s, found.path, words, confidence, alphabet, duration_s, offset_s, inlier_ratio)
 
 
 def align_plain(emissions: Emissions, lines: Sequence[str], duration_s: float, alphabet: Speller) -> Alignment | None:
     """Returns the alignment of lyrics without times; None where no line has words. See `align_stamped`."""
-    words = [SungWord(text, n, alphabet.labels(text)) for n, line in enumerate(lines) for text in split_words(line)]
+    words = sung_words(lines, alphabet)
     if not words or not emissions.shape[1]:
         return None
     path = _found(with_anything(mixture(emissions)), words, duration_s)
-    others = [_found(with_anything(net), words, duration_s).starts_s for net in _several(emissions)]
-    return _alignment(path.starts_s, path, words, _confidence(words, others), alphabet, duration_s)
+    apart = _apart(words, [_found(with_anything(net), words, duration_s).starts_s for net in _several(emissions)])
+    return _alignment(path.starts_s, path, words, _confidence(apart), alphabet, duration_s)
+
+
+def sung_words(lines: Sequence[str], alphabet: Speller) -> list[SungWord]:
+    """Returns the words of lyrics without times, in order."""
+    return [SungWord(text, n, alphabet.labels(text)) for n, line in enumerate(lines) for text in split_words(line)]
 
 
 def by_rule(words: Sequence[Word]) -> Alignment:
@@ -131,11 +138,11 @@ def _offset(evidence: Emissions, lyrics: _Stamped) -> tuple[float, float]:
     return (offset_s if is_off else 0.0), ratio
 
 
-def _spread(words: Sequence[SungWord], starts_s: Sequence[Floats]) -> float:
-    """Returns how far from the rate rule a line may begin, by what several nets found with hardly any rule."""
-    if not len(starts_s):
+def _spread(apart: Mapping[int, float]) -> float:
+    """Returns how far from the rate rule a line may begin, by how far nets are apart with hardly any rule."""
+    if not apart:
         return PRIOR_S
-    disagreement_s = float(np.mean(list(_apart(words, starts_s).values())))
+    disagreement_s = float(np.mean(list(apart.values())))
     return float(np.clip(TRUST_S2 / max(disagreement_s, 1e-3), STIFF_S, LOOSE_S))
 
 
@@ -221,19 +228,18 @@ def _several(emissions: Emissions) -> Emissions:
     return emissions if len(emissions) > 1 else emissions[:0]
 
 
-def _confidence(words: Sequence[SungWord], starts_s: Sequence[Floats]) -> dict[int, float]:
-    """Returns the confidence of each line: how far the nets agree about most of its words; none of a single net."""
+def _apart(words: Sequence[SungWord], starts_s: Sequence[Floats]) -> dict[int, float]:
+    """Returns how far several nets are apart about most words of each line, in seconds; nothing of no nets."""
     if not len(starts_s):
         return {}
-    apart = _apart(words, starts_s)
-    return {line: float(np.exp(-apart_s / DISAGREEMENT_S)) for line, apart_s in apart.items()}
-
-
-def _apart(words: Sequence[SungWord], starts_s: Sequence[Floats]) -> dict[int, float]:
-    """Returns how far several nets are apart about most words of each line, in seconds."""
     lines = np.array([word.line for word in words])
     apart_s = np.ptp(np.stack(starts_s), axis=0)
     return {int(line): float(np.median(apart_s[lines == line])) for line in np.unique(lines)}
+
+
+def _confidence(apart: Mapping[int, float]) -> dict[int, float]:
+    """Returns the confidence of each line, by how far the nets are apart."""
+    return {line: float(np.exp(-apart_s / DISAGREEMENT_S)) for line, apart_s in apart.items()}
 
 
 def _alignment(

@@ -127,10 +127,10 @@ class AlignerNet(nn.Module):
         return hidden_BFD * is_inside_BF[..., None]
 
     def _one_way(self, hidden_BFD: Tensor, suffix: str) -> Tensor:
-        weights = [getattr(self.recurrent, f"{name}_{suffix}") for name in ("weight_ih", "weight_hh")]
-        biases = [getattr(self.recurrent, f"{name}_{suffix}") for name in ("bias_ih", "bias_hh")]
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        weights = [getattr(self.recurrent, f"{name}_{suffix}") for name in names]
         start_1BD = hidden_BFD.new_zeros(1, len(hidden_BFD), self.recurrent.hidden_size)
-        found_BFD: Tensor = torch.gru(hidden_BFD, start_1BD, weights + biases, True, 1, 0.0, False, False, True)[0]
+        found_BFD: Tensor = torch.gru(hidden_BFD, start_1BD, weights, True, 1, 0.0, False, False, True)[0]
         return found_BFD
 
 

@@ -43,7 +43,7 @@ def aligner(**settings: Any) -> "AlignerConfig":
 def aligner_synthetic(**settings: Any) -> "AlignerConfig":
     """The aligner that the package ships, from synthetic recordings (synthetic:N+studio) whose times are known."""
     usual = {"timed_phones": True, "timing_weight": 3.0, "strength": 1.0, "trim_s": 0.6}
-    usual |= {"lr": 3e-3, "steps": 600, "warmup_steps": 50, "seconds_per_batch": 70.0}
+    usual |= {"lr": 3e-3, "steps": 600, "warmup_steps": 50, "seconds_per_batch": 100.0}
     return aligner(**{**usual, **settings})
 
 

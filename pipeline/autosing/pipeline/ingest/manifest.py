@@ -122,7 +122,7 @@ def _table_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         try:
             for row in rows:
                 yield rows.line_num, json.dumps({key: value or None for key, value in row.items() if key}).encode()
-        except (csv.Error, UnicodeDecodeError) as error:
+        except (csv.Error, UnicodeDecodeError, OSError) as error:
             raise DataError(
                 f"{path} is damaged after line {rows.line_num} ({error}); save it as CSV in UTF-8"
             ) from error

@@ -14,7 +14,7 @@ from autosing.pipeline.stage import NOT_IN_DEFINITION, FitSource, FittedStage, R
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.framing import frames
 from autosing.signal.lyric_mel import RATE, SAMPLE_RATE
-from autosing.signal.lyrics import parse_lrc, split_words
+from autosing.signal.lyrics import parse_lrc, plain_lines, split_words
 from autosing.signal.ssl_encoder import Device
 from autosing.signal.word_times import place_words
 
@@ -163,7 +163,7 @@ def _aligned(song: Song, model: "tuple[Listen, Speller] | None") -> "Alignment |
         if not sung:
             return None
         return align_stamped(model[0](song), lrc.lines, duration_s, model[1]) if model else by_rule(sung)
-    plain = (song[RAW] or song[LRC] or "").splitlines()
+    plain = plain_lines(song[LRC], song[RAW])
     if not any(split_words(line) for line in plain):
         return None
     if model is None:

@@ -11,7 +11,7 @@ from autosing.pipeline.song import Song
 from autosing.pipeline.stage import Row, Stage, per_song
 from autosing.signal.errors import RowError
 from autosing.signal.language import language, load_identifier
-from autosing.signal.lyrics import parse_lrc
+from autosing.signal.lyrics import plain_lines
 
 LRC, RAW = "index.lrc_lyrics", "index.raw_lyrics"
 
@@ -40,7 +40,5 @@ class LyricLanguage(Stage):
 
 
 def _told(song: Song, identifier: Any) -> Row:
-    lrc = song[LRC] or ""
-    lines = [line.text for line in parse_lrc(lrc).lines]
-    found = language("\n".join(lines) or song[RAW] or lrc, identifier)
+    found = language(plain_lines(song[LRC], song[RAW]), identifier)
     return {"lyric_language": found.code, "probability": found.probability} if found else {}

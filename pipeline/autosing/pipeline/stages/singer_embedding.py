@@ -96,6 +96,6 @@ class SingerEmbedding(Stage):
         found = [model.embed(piece) for piece in pieces if len(piece) >= LEAST_FRAMES * HOP and piece.any()]
         if not found:
             return None
-        mean = np.mean(found, axis=0)
-        length = float(np.linalg.norm(mean))
-        return mean / length if length else None
+        mean: npt.NDArray[Any] = np.mean(found, axis=0)
+        mean /= np.linalg.norm(mean)
+        return mean
