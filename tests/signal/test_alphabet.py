@@ -21,6 +21,19 @@ def test_words_of_any_script_have_classes(word: str, classes: str) -> None:
     assert "".join(CLASSES[label] for label in alphabet("classes").labels(word)) == classes
 
 
+@pytest.mark.parametrize(
+    ("word", "classes"),
+    [
+        ("make", "NEP"), ("Make", "NEP"), ("runnin'", "RANIN"), ("runnin’", "RANIN"), ("'cause", "PAS"), ("it", "IP"),
+        ("blorfing", "BLORFIN"),
+    ],
+)  # fmt: skip
+def test_english_words_have_the_classes_that_they_sound_like(word: str, classes: str) -> None:
+    letters = alphabet("classes")
+    assert "".join(CLASSES[label] for label in letters.in_language("en").labels(word)) == classes
+    assert letters.in_language("de").labels(word) == letters.labels(word)
+
+
 def test_a_word_without_a_sound_of_the_alphabet_is_anything() -> None:
     for kind in ("classes", "letters"):
         assert alphabet(kind).labels("42") == (ANYTHING,)  # type: ignore[arg-type]

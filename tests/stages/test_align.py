@@ -20,13 +20,14 @@ from autosing.signal.decode import encode
 from autosing.signal.errors import RowError, UsageError
 
 LRC, RAW, DURATION, BANDS = "index.lrc_lyrics", "index.raw_lyrics", "probe.duration_s", "lyric_mel.lyric_mel"
+LANGUAGE = "lyric_language.lyric_language"
 
 
 def aligned(lrc: str | None, raw: str | None = None, duration_s: float = 20.0, **settings: Any) -> Any:
     """Returns the outcome of one song of noise."""
     stage = Align(**settings)
     bands = np.random.default_rng(0).standard_normal((int(50 * duration_s), 160)).astype(np.float16)
-    song = Song("a", {LRC: lrc, RAW: raw, DURATION: duration_s, BANDS: bands}, {})
+    song = Song("a", {LRC: lrc, RAW: raw, DURATION: duration_s, BANDS: bands, LANGUAGE: None}, {})
     (outcome,) = stage.process([song], stage.setup())
     return outcome
 

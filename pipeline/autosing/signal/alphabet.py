@@ -7,10 +7,12 @@ has no symbol (digits, a script that cannot be romanised) is one `ANYTHING`, whi
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
+from autosing.signal.english import LANGUAGE as ENGLISH
+from autosing.signal.english import english_classes
 from autosing.signal.errors import UsageError
 
 Kind = Literal["classes", "letters", "lexicon"]
@@ -98,11 +100,18 @@ class Alphabet:
         kind: `classes`, `letters` or `lexicon`.
         symbols: what labels stand for, the blank first.
         pronunciations: of a lexicon: the symbols of each word in lower case.
+        language: ISO 639-1 code of the words, where classes are spelled by what is known of it; English by a
+            dictionary, which spelling tells too little of.
     """
 
     kind: Kind
     symbols: Sequence[str]
     pronunciations: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
+    language: str = ""
+
+    def in_language(self, code: str | None) -> "Alphabet":
+        """Returns the alphabet for words of a language, by its ISO 639-1 code; None is any."""
+        return replace(self, language=code or "")
 
     def labels(self, word: str) -> Labels:
         """Returns the labels of a word as it is sung, at least one; the same never stands twice in a row."""
@@ -113,7 +122,10 @@ class Alphabet:
     def _spelled(self, word: str) -> Sequence[str]:
         if self.kind == "lexicon":
             return self.pronunciations.get(word.lower(), (UNKNOWN_WORD,))
-        return class_letters(word) if self.kind == "classes" else romanised(word)
+        plain = romanised(word)
+        if self.kind == "letters":
+            return plain
+        return (english_classes(plain) if self.language == ENGLISH else None) or class_letters(word)
 
 
 def alphabet(kind: Kind, lexicon: str = "") -> Alphabet:

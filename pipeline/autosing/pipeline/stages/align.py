@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from autosing.signal.alphabet import Speller
 
 LRC, RAW, DURATION = "index.lrc_lyrics", "index.raw_lyrics", "probe.duration_s"
+LANGUAGE = "lyric_language.lyric_language"
 Listen = Callable[[Song], "Emissions"]
+Spell = Callable[[Song], "Speller"]
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ class Align(FittedStage):
         )
 
     def reads(self) -> tuple[str, ...]:
-        bands = (f"{self.source}.lyric_mel",) if self.method == "ctc" else ()
-        return (LRC, RAW, DURATION, *bands)
+        heard = (f"{self.source}.lyric_mel", LANGUAGE) if self.method == "ctc" else ()
+        return (LRC, RAW, DURATION, *heard)
 
     def audio_read(self) -> AudioName | None:
         return self.audio if self.method == "hf" else None
@@ -109,9 +111,10 @@ class Align(FittedStage):
 
         start = load_aligner(self.model, lexicon=self.lexicon)
         lines = []
-        for song in songs.songs((LRC, DURATION, f"{self.source}.lyric_mel")):
+        for song in songs.songs((LRC, DURATION, LANGUAGE, f"{self.source}.lyric_mel")):
             stamped = parse_lrc(song.get(LRC) or "").lines
-            lines += lines_of(song[f"{self.source}.lyric_mel"], stamped, song[DURATION], start.alphabet)
+            letters = start.alphabet.in_language(song.get(LANGUAGE))
+            lines += lines_of(song[f"{self.source}.lyric_mel"], stamped, song[DURATION], letters)
         config = AdaptConfig(steps=self.adapt_steps, seed=self.seed)
         losses = adapt(start.model, lines, config)
         told = {
@@ -120,7 +123,7 @@ class Align(FittedStage):
         }
         save_model(folder, start.model, start.contract, {"adapted": {**asdict(config), **told}})
 
-    def setup(self) -> "tuple[Listen, Speller] | None":
+    def setup(self) -> tuple[Listen, Spell] | None:
         if self.method == "rate":
             return None
         return self._own() if self.method == "ctc" else self._foreign()
@@ -128,14 +131,18 @@ class Align(FittedStage):
     def process(self, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
         return per_song(songs, lambda song: _row(_aligned(song, model)))
 
-    def _own(self) -> "tuple[Listen, Speller]":
+    def _own(self) -> tuple[Listen, Spell]:
         from autosing.aligner.emissions import emissions
         from autosing.aligner.shipped import load_aligner
 
         loaded = load_aligner(self.artefact or self.model, lexicon=self.lexicon)
-        return lambda song: emissions(loaded.model, song[f"{self.source}.lyric_mel"]), loaded.alphabet
 
-    def _foreign(self) -> "tuple[Listen, Speller]":
+        def listen(song: Song) -> "Emissions":
+            return emissions(loaded.model, song[f"{self.source}.lyric_mel"])
+
+        return listen, lambda song: loaded.alphabet.in_language(song[LANGUAGE])
+
+    def _foreign(self) -> tuple[Listen, Spell]:
         from autosing.signal.ctc_model import load_ctc_model
 
         loaded = load_ctc_model(self.model, self.lexicon, self.device)
@@ -144,10 +151,10 @@ class Align(FittedStage):
             n_frames = frames(song.n_samples, song.sample_rate, RATE)
             return loaded.emissions(song.mono(self.audio, SAMPLE_RATE), n_frames).astype(np.float32)[None]
 
-        return listen, loaded.vocabulary
+        return listen, lambda song: loaded.vocabulary
 
 
-def _aligned(song: Song, model: "tuple[Listen, Speller] | None") -> "Alignment | None":
+def _aligned(song: Song, model: tuple[Listen, Spell] | None) -> "Alignment | None":
     """Returns the alignment of a song; None where it has no words to sing.
 
     Raises:
@@ -162,7 +169,10 @@ def _aligned(song: Song, model: "tuple[Listen, Speller] | None") -> "Alignment |
             raise RowError(f"all lyrics begin after the end of the song ({duration_s:.1f} s): lyrics of another song?")
         if not sung:
             return None
-        return align_stamped(model[0](song), lrc.lines, duration_s, model[1]) if model else by_rule(sung)
+        if model is None:
+            return by_rule(sung)
+        listen, spell = model
+        return align_stamped(listen(song), lrc.lines, duration_s, spell(song))
     plain = plain_lines(song[LRC], song[RAW])
     if not any(split_words(line) for line in plain):
         return None
@@ -170,7 +180,8 @@ def _aligned(song: Song, model: "tuple[Listen, Speller] | None") -> "Alignment |
         raise RowError(
             "the lyrics have no time stamps ([mm:ss.xx]), which the method rate needs; align them with method ctc"
         )
-    return align_plain(model[0](song), plain, duration_s, model[1])
+    listen, spell = model
+    return align_plain(listen(song), plain, duration_s, spell(song))
 
 
 def _row(found: "Alignment | None") -> Row:

@@ -24,7 +24,7 @@ from autosing.training.sample import Sample
 from autosing.training.task import Phase, RunConfig, Task, Tensors
 
 BANDS = "lyric_mel"
-PHONES = "phones"
+PHONES, LANGUAGE = "phones", "language"
 CTC, TIMING = "ctc", "timing"
 # A frame that is in no class's time, or beyond the sample.
 NOT_COUNTED = -100
@@ -250,7 +250,8 @@ class AlignerTask(Task[Aligner]):
 def _spelled(sample: Sample, letters: Alphabet) -> tuple[int, ...]:
     """Returns the labels of a sample's text; none where a word has no symbol."""
     words = [word for line in (sample.info.get("text") or "").splitlines() for word in split_words(line)]
-    labels = tuple(label for word in words for label in letters.labels(word))
+    spelled = letters.in_language(sample.info.get("values", {}).get(LANGUAGE))
+    labels = tuple(label for word in words for label in spelled.labels(word))
     return () if ANYTHING in labels else labels
 
 
