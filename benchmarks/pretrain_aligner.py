@@ -1,11 +1,11 @@
 """Trains the aligner that the package ships, from nothing but the synthetic singer, and puts it into the package.
 
-    python benchmarks/pretrain_aligner.py            the shipped one: about an hour on one core
+    python benchmarks/pretrain_aligner.py            the shipped one: half an hour on one core
     python benchmarks/pretrain_aligner.py --out F    elsewhere
 
-Three runs, in which the true times of the phones count less and less beside CTC. Samples are trimmed at random, so that
-no net learns where in its window a line begins. Everything is seeded, so the same versions on the same kind of machine
-give the same weights.
+The recipe `aligner_synthetic` as it is: what the true times of the phones count beside CTC fades, and samples are
+trimmed at random, so that no net learns where in its window a line begins. Everything is seeded, so the same versions
+on the same kind of machine give the same weights.
 """
 
 import argparse
@@ -19,14 +19,6 @@ from autosing.models.directory import load_model, save_model
 from autosing.training.record import MODEL
 
 SONGS = ("synthetic:200x40@8+studio", "synthetic:200x40@9+studio")
-# Name, steps and settings of each run; it begins from the model of the one before. CTC alone teaches a net nothing at
-# first, and later what words there are rather than how they sound: such nets are sure where they are wrong, and learn
-# little from recordings.
-STAGES = (
-    ("timed", 500, ("schedule=constant", "timing_weight=5")),
-    ("both", 500, ("schedule=constant", "timing_weight=1.5")),
-    ("reminded", 700, ("timing_weight=0.3",)),
-)
 PROJECT = """
 stages:
   lyric_mel: {keep: true}
@@ -44,7 +36,7 @@ def main() -> None:
     """Makes the songs, trains, and saves in half precision."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=FOLDER)
-    parser.add_argument("--share", type=float, default=1.0, help="of the steps, to try it")
+    parser.add_argument("--set", dest="settings", action="append", default=[], help="of the recipe, to try others")
     parser.add_argument("--work", type=Path, help="keep songs and runs here; what is there already is used again")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -61,14 +53,9 @@ def _pretrain(work: Path, arguments: argparse.Namespace) -> None:
             _run("ingest", source, folder, "--partition-mb", 64)
             _run("process", folder, "cuts.lines", "lyric_mel", "--config", project, "--executor", "local")
         _run("build", *songs, shards, "--spec", "aligner", "--config", project)
-    model = ""
-    for name, steps, settings in STAGES:
-        begin = [f"begin_from={model}"] if model else []
-        told = [f"steps={max(round(steps * arguments.share), 1)}", "validate_every=250", *settings, *begin]
-        options = [word for setting in told for word in ("--set", setting)]
-        _run("train", "aligner_synthetic", "--data", shards, "--out", work / name, "--resume", *options)
-        model = str(work / name / MODEL)
-    loaded = load_model(model)
+    options = [word for setting in ("validate_every=250", *arguments.settings) for word in ("--set", setting)]
+    _run("train", "aligner_synthetic", "--data", shards, "--out", work / "run", "--resume", *options)
+    loaded = load_model(str(work / "run" / MODEL))
     save_model(arguments.out, loaded.model.half(), loaded.contract, {"metrics": (loaded.training or {})["metrics"]})
 
 

@@ -33,6 +33,7 @@ from autosing.pipeline.ingest.sources import LAYOUTS
 from autosing.pipeline.song import Song
 from autosing.pipeline.stages.lyric_mel import LyricMel
 from autosing.signal.alphabet import alphabet
+from autosing.signal.language import language, load_identifier
 from autosing.signal.lyrics import LrcLine, parse_lrc
 from autosing.signal.word_times import characters_proportional, place_words
 from autosing.training.metrics import auroc
@@ -52,6 +53,7 @@ class Truth:
     kind: str
     bands: npt.NDArray[np.float16]
     lines: Sequence[LrcLine]
+    language: str
     duration_s: float
     onsets_s: Floats
     is_first: npt.NDArray[np.bool_]
@@ -70,20 +72,22 @@ class Found:
 
 def songs(data: Path) -> list[Truth]:
     """Returns the songs of both sources."""
-    found = []
+    found, identifier = [], load_identifier()
     for kind, folders in SOURCES.items():
         for folder in folders:
             for new in LAYOUTS[kind].songs(Source(data / folder)):
                 song = Song(new.id, {"index.audio": new.audio}, {"mix": "index.audio"})
                 (row,) = LyricMel().process([song], None)
-                words = new.reference["ref_words"]
+                words, lines = new.reference["ref_words"], parse_lrc(new.text["lrc_lyrics"] or "").lines
+                told = language([line.text for line in lines], identifier)
                 line = np.array([word["line"] for word in words])
                 found.append(
                     Truth(
                         new.id,
                         kind,
                         row["lyric_mel"].astype(np.float16),
-                        parse_lrc(new.text["lrc_lyrics"] or "").lines,
+                        lines,
+                        told.code if told else "",
                         song.duration_s,
                         np.array([word["start_s"] for word in words]),
                         np.diff(line, prepend=-1) != 0,
@@ -133,9 +137,9 @@ def run(training: Training) -> tuple[str, list[Found], list[Found], float]:
         for songs in (training.heard, training.aligned)
     )
     log_probs, cpu_s = heard_by_nets(training, heard, aligned)
-    letters = alphabet("classes")
     stamped, plain = [], []
     for song, told in zip(aligned, log_probs, strict=True):
+        letters = alphabet("classes").in_language(song.language)
         stamped.append(found(song, align_stamped(told, song.lines, song.duration_s, letters)))
         texts = [line.text for line in song.lines]
         plain.append(found(song, align_plain(told, texts, song.duration_s, letters)))
@@ -153,7 +157,8 @@ def heard_by_nets(
     loaded = load_aligner(training.model)
     started = time.process_time()
     if heard:
-        lines = [x for s in heard for x in lines_of(s.bands, s.lines, s.duration_s, loaded.alphabet)]
+        spelled = [(song, loaded.alphabet.in_language(song.language)) for song in heard]
+        lines = [line for s, letters in spelled for line in lines_of(s.bands, s.lines, s.duration_s, letters)]
         adapt(loaded.model, lines, AdaptConfig(seed=training.seed))
     cpu_s = time.process_time() - started
     log_probs = [emissions(loaded.model, song.bands) for song in aligned]

@@ -102,6 +102,7 @@ def test_what_is_wrong_is_named(sung_set: Path, tmp_path: Path) -> None:
         ({"timed_phones": True, "alphabet": "letters"}, "for the alphabet classes"),
         ({"members": 0}, "above 0"),
         ({"trim_s": -1.0}, "not be below 0"),
+        ({"timing_weight_kept": -1.0}, "never below"),
     ):
         with pytest.raises(UsageError, match=message):
             aligner(**settings)

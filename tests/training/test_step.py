@@ -22,7 +22,7 @@ from autosing.training.ranks import Ranks
 from autosing.training.sample import Sample
 from autosing.training.state import Trained
 from autosing.training.step import Stepper
-from autosing.training.task import Phase, RunConfig, Task, Tensors
+from autosing.training.task import Fade, Phase, RunConfig, Task, Tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +135,17 @@ def test_a_step_is_that_of_a_loop_written_by_hand() -> None:
         torch.testing.assert_close(taken.weights(name), parameter.detach())
     torch.testing.assert_close(taken.values[0]["loss"], loss.detach())
     torch.testing.assert_close(taken.values[0]["grad_norm"], norm)
+
+
+def test_a_weight_that_fades_counts_less_with_every_step() -> None:
+    phase = Phase(weights={"told": Fade(1.0, 0.2, 4), "loss": 2.0})
+    assert [phase.weights_at(step)["told"] for step in (0, 1, 4, 9)] == pytest.approx([1.0, 0.8, 0.2, 0.2])
+    assert phase.weights_at(3)["loss"] == 2.0 and Fade(1.0, 0.2, 0).at(0) == 0.2
+    gone = take(8, steps=3, phases=(Phase(weights={"told": Fade(1.0, 0.0, 1)}),))
+    first = take(8, steps=1, phases=(Phase(weights={"told": 1.0}),))
+    never = take(8, steps=3)
+    assert not torch.equal(first.weights("a.weight"), take(8).weights("a.weight"))
+    assert not torch.equal(gone.weights("a.weight"), never.weights("a.weight"))
 
 
 def test_microbatches_of_different_sizes_add_up_to_one_batch() -> None:

@@ -52,7 +52,7 @@ class AdaptConfig:
         seed: of the order, the windows, the augmentation and dropout.
     """
 
-    steps: int = 700
+    steps: int = 1400
     frames_per_batch: int = 3600
     lr: float = 4e-3
     seed: int = 0

@@ -42,8 +42,9 @@ def aligner(**settings: Any) -> "AlignerConfig":
 
 def aligner_synthetic(**settings: Any) -> "AlignerConfig":
     """The aligner that the package ships, from synthetic recordings (synthetic:N+studio) whose times are known."""
-    usual = {"timed_phones": True, "timing_weight": 3.0, "strength": 1.0, "trim_s": 0.6}
-    usual |= {"lr": 3e-3, "steps": 600, "warmup_steps": 50, "seconds_per_batch": 100.0}
+    usual = {"timed_phones": True, "timing_weight": 5.0, "timing_weight_kept": 0.25, "timing_fade_steps": 600}
+    usual |= {"strength": 1.0, "trim_s": 0.6}
+    usual |= {"lr": 3e-3, "steps": 1500, "warmup_steps": 50, "seconds_per_batch": 100.0}
     return aligner(**{**usual, **settings})
 
 

@@ -58,7 +58,7 @@ class Stepper:
             if turn.phase.is_due(step):
                 seeds = [(self._task.config.seed, step, row, number) for row in rows]
                 with turn.alone():
-                    values |= self._turn(turn, lr, batches, seeds, counts)
+                    values |= self._turn(turn, lr, batches, seeds, counts, turn.phase.weights_at(step))
         if self._trained.ema:
             self._trained.ema.update(step)
         return values
@@ -70,8 +70,9 @@ class Stepper:
         batches: Sequence[dict[str, Tensor]],
         seeds: Sequence[tuple[int, ...]],
         counts: Mapping[str, float],
+        weights: Mapping[str, float],
     ) -> dict[str, Tensor]:
-        losses = self._backward_in_memory(turn, batches, seeds, counts)
+        losses = self._backward_in_memory(turn, batches, seeds, counts, weights)
         norm = nn.utils.clip_grad_norm_(turn.parameters, self._task.config.clip_norm)
         turn.move(lr)
         lone = len(self._trained.turns) == 1
@@ -107,6 +108,7 @@ class Stepper:
         batches: Sequence[dict[str, Tensor]],
         seeds: Sequence[tuple[int, ...]],
         counts: Mapping[str, float],
+        weights: Mapping[str, float],
     ) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
         for i, (batch, seed) in enumerate(zip(batches, seeds, strict=True)):
@@ -114,17 +116,22 @@ class Stepper:
             pieces = _pieces(batch, self._pieces)
             for k, piece in enumerate(pieces):
                 last = i == len(batches) - 1 and k == len(pieces) - 1
-                for name, share in self._piece(turn, piece, counts, last).items():
+                for name, share in self._piece(turn, piece, counts, weights, last).items():
                     losses[name] = losses.get(name, 0) + share
             if len(pieces) > 1:
                 batch |= {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
         return losses
 
     def _piece(
-        self, turn: Turn, batch: dict[str, Tensor], counts: Mapping[str, float], last: bool
+        self,
+        turn: Turn,
+        batch: dict[str, Tensor],
+        counts: Mapping[str, float],
+        weights: Mapping[str, float],
+        last: bool,
     ) -> dict[str, Tensor]:
         """Adds up the gradients of a batch; those of all processes are averaged with the last one."""
-        losses, weights = self._losses[turn.phase.name], turn.phase.weights
+        losses = self._losses[turn.phase.name]
         apart = losses.no_sync() if isinstance(losses, DistributedDataParallel) and not last else nullcontext()
         with apart:
             with self.autocast():

@@ -107,6 +107,20 @@ CHANGEABLE = ("steps", "readers", "cache_gb", "device", "compile", "peak_tflops"
 
 
 @dataclass(frozen=True)
+class Fade:
+    """A weight that moves in a straight line over the first `steps` of a run, and then stays."""
+
+    first: float
+    last: float
+    steps: int
+
+    def at(self, step: int) -> float:
+        """Returns the weight of a step, counted from 0."""
+        done = min(step / self.steps, 1.0) if self.steps else 1.0
+        return (1 - done) * self.first + done * self.last
+
+
+@dataclass(frozen=True)
 class Phase:
     """One optimiser's turn in a step: the parameters that it moves, and how much each loss counts for them.
 
@@ -124,13 +138,17 @@ class Phase:
     modules: tuple[str, ...] = ("",)
     lr_scale: float = 1.0
     betas: tuple[float, float] = (0.9, 0.99)
-    weights: Mapping[str, float] = field(default_factory=dict, hash=False)
+    weights: Mapping[str, float | Fade] = field(default_factory=dict, hash=False)
     start: int = 0
     every: int = 1
 
     def is_due(self, step: int) -> bool:
         """Says whether the step that is about to be taken, from 0, has this turn."""
         return step >= self.start and (step - self.start) % self.every == 0
+
+    def weights_at(self, step: int) -> dict[str, float]:
+        """Returns how much the losses that are named in `weights` count in a step, from 0."""
+        return {name: w.at(step) if isinstance(w, Fade) else w for name, w in self.weights.items()}
 
 
 class Task(ABC, Generic[Model]):

@@ -41,7 +41,7 @@ class Align(FittedStage):
         source: the `lyric_mel` instance, for `ctc`.
         audio: what `hf` hears.
         adapt: train the net of `ctc` further on the data set's own line stamps before it aligns, for minutes.
-        adapt_steps: of that; 700 are nine minutes on a slow core.
+        adapt_steps: of that; 1400 are nine minutes on a core.
         hours: audio to adapt on, sampled evenly over the partitions.
         seed: of the songs that are sampled and of the training.
         adapted: folder of the adapted net; the data set's own by default.
@@ -57,7 +57,7 @@ class Align(FittedStage):
     source: str = "lyric_mel"
     audio: AudioName = "mix"
     adapt: bool = False
-    adapt_steps: int = 700
+    adapt_steps: int = 1400
     hours: float = 2
     seed: int = 0
     adapted: str = field(default="", metadata=NOT_IN_DEFINITION)

@@ -21,7 +21,7 @@ from autosing.training.look import Look
 from autosing.training.manifest import Manifest
 from autosing.training.pictures import attention_figure
 from autosing.training.sample import Sample
-from autosing.training.task import Phase, RunConfig, Task, Tensors
+from autosing.training.task import Fade, Phase, RunConfig, Task, Tensors
 
 BANDS = "lyric_mel"
 PHONES, LANGUAGE = "phones", "language"
@@ -45,9 +45,11 @@ class AlignerConfig(RunConfig):
             `shipped`.
         timed_phones: the samples hold `phones`, ARPAbet with true times, as those of the synthetic singer do. They
             take the place of the text, which only spells them.
-        timing_weight: of the cross-entropy of the phones' classes in their times, per frame, beside CTC, per label.
-            From nothing, 430 steps of CTC alone taught a net nothing, and 100 of both were enough; but what it learns
-            of times alone makes it too sure of itself in recordings, so a second run goes without.
+        timing_weight: of the cross-entropy of the phones' classes in their times, per frame, beside CTC, per label, at
+            the start. From nothing, 430 steps of CTC alone taught a net nothing, and 100 of both were enough; but what
+            a net learns of times alone makes it too sure of itself in recordings, so the weight fades.
+        timing_weight_kept: what is left of it after `timing_fade_steps`, in a straight line.
+        timing_fade_steps: 0 leaves no time to fade: `timing_weight_kept` counts from the start.
         strength: of the augmentation: 1 for synthetic voices, 0.5 for recordings.
         trim_s: at most so much is cut from either end of a sample in training, so that no net learns where in a sample
             a line begins; for samples that have as much beside their line (`before_s`, `after_s` of `cuts`).
@@ -61,6 +63,8 @@ class AlignerConfig(RunConfig):
     begin_from: str = ""
     timed_phones: bool = False
     timing_weight: float = 0.0
+    timing_weight_kept: float = 0.0
+    timing_fade_steps: int = 0
     strength: float = 0.5
     trim_s: float = 0.0
 
@@ -71,12 +75,13 @@ class AlignerConfig(RunConfig):
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.recurrent_dim % 2:
             raise UsageError(f"recurrent_dim is {self.recurrent_dim}; it must be even, a half for each direction")
-        if self.timing_weight < 0 or (self.timing_weight and not self.timed_phones):
-            raise UsageError(
-                f"timing_weight is {self.timing_weight}; above 0 it needs timed_phones, and it is never below"
-            )
-        if self.trim_s < 0:
-            raise UsageError(f"trim_s is {self.trim_s}; it must not be below 0")
+        for name in ("timing_weight", "timing_weight_kept"):
+            weight = getattr(self, name)
+            if weight < 0 or (weight and not self.timed_phones):
+                raise UsageError(f"{name} is {weight}; above 0 it needs timed_phones, and it is never below")
+        for name in ("trim_s", "timing_fade_steps"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must not be below 0")
         if not 0 <= self.strength <= 1:
             raise UsageError(f"strength is {self.strength}; it must be from 0 to 1")
         if self.timed_phones and self.alphabet != "classes":
@@ -130,7 +135,9 @@ class AlignerTask(Task[Aligner]):
 
     def phases(self) -> Sequence[Phase]:
         """Returns one turn, with the true times as far as they count."""
-        return (Phase(weights={TIMING: self.config.timing_weight}),)
+        config = self.config
+        timing = Fade(config.timing_weight, config.timing_weight_kept, config.timing_fade_steps)
+        return (Phase(weights={TIMING: timing}),)
 
     def contract(self) -> Mapping[str, Any]:
         """Returns the alphabet, and what the bands are."""
