@@ -31,7 +31,28 @@ def test_words_of_any_script_have_classes(word: str, classes: str) -> None:
 def test_english_words_have_the_classes_that_they_sound_like(word: str, classes: str) -> None:
     letters = alphabet("classes")
     assert "".join(CLASSES[label] for label in letters.in_language("en").labels(word)) == classes
-    assert letters.in_language("de").labels(word) == letters.labels(word)
+    assert letters.in_language("cs").labels(word) == letters.labels(word)
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("de", {"Veränderung": "FERENBERUN", "schön": "SEN", "wieder": "FIBE", "Zeit": "SAP", "Nacht": "NAFP",
+                "Weg": "FEP", "Häuser": "FOSE", "gehen": "BEN"}),
+        ("es", {"corazón": "PORASON", "quiero": "PIERO", "llorar": "IORAR", "hijo": "IFO", "noche": "NOSE"}),
+        ("fr", {"beauté": "BOPE", "chantent": "SAP", "grand": "BRA", "grande": "BRAB", "une": "IN", "moment": "NONA",
+                "famille": "FANI", "qu'un": "PA", "les": "LE", "c’est": "SE", "bonne": "BON", "moi": "NUA"}),
+        ("it", {"cielo": "SIELO", "chiesa": "PIESA", "gli": "LI", "giorno": "SORNO", "anche": "ANPE"}),
+    ],
+)  # fmt: skip
+def test_languages_with_rules_of_their_own_sound_as_they_are_spelled(language: str, words: dict[str, str]) -> None:
+    letters = alphabet("classes").in_language(language)
+    assert {word: "".join(CLASSES[label] for label in letters.labels(word)) for word in words} == words
+
+
+def test_words_of_another_script_are_spelled_by_their_signs_in_any_language() -> None:
+    letters = alphabet("classes")
+    assert letters.in_language("fr").labels("привет") == letters.labels("привет")
 
 
 def test_a_word_without_a_sound_of_the_alphabet_is_anything() -> None:

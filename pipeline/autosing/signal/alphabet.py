@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from autosing.signal.english import LANGUAGE as ENGLISH
 from autosing.signal.english import english_classes
 from autosing.signal.errors import UsageError
+from autosing.signal.spelling import SPELLING, Rules
 
 Kind = Literal["classes", "letters", "lexicon"]
 Labels = tuple[int, ...]
@@ -100,8 +101,8 @@ class Alphabet:
         kind: `classes`, `letters` or `lexicon`.
         symbols: what labels stand for, the blank first.
         pronunciations: of a lexicon: the symbols of each word in lower case.
-        language: ISO 639-1 code of the words, where classes are spelled by what is known of it; English by a
-            dictionary, which spelling tells too little of.
+        language: ISO 639-1 code of the words, for classes: some languages have rules of their own, and English a
+            dictionary.
     """
 
     kind: Kind
@@ -125,7 +126,8 @@ class Alphabet:
         plain = romanised(word)
         if self.kind == "letters":
             return plain
-        return (english_classes(plain) if self.language == ENGLISH else None) or class_letters(word)
+        known = english_classes(plain) if self.language == ENGLISH else None
+        return known or class_letters(word, self.language)
 
 
 def alphabet(kind: Kind, lexicon: str = "") -> Alphabet:
@@ -146,13 +148,27 @@ def alphabet(kind: Kind, lexicon: str = "") -> Alphabet:
     return Alphabet(kind, ("", *phones, UNKNOWN_WORD), words)
 
 
-def class_letters(word: str) -> str:
-    """Returns the classes of a word's sounds by the spelling rules that most European languages share."""
+def class_letters(word: str, language: str = "") -> str:
+    """Returns the classes of a word's sounds by its spelling.
+
+    Args:
+        word: in any script.
+        language: ISO 639-1 code, for the rules of `spelling.SPELLING`; of others those that most European ones share.
+    """
+    if language in SPELLING:
+        return _by_rules(word, SPELLING[language])
     plain = romanised(word).replace("'", "")
     for digraph, symbols in _DIGRAPHS:
         plain = digraph.sub(symbols, plain)
     # An e at the end is mute in English and French; where it is sung, the vowel before lasts until the next word.
     return _FINAL_E.sub(r"\1", plain.translate(_CLASS_OF_LETTER))
+
+
+def _by_rules(word: str, rules: Rules) -> str:
+    plain = re.sub("['’]", "", unicodedata.normalize("NFC", word.lower()))
+    for pattern, sounds in rules:
+        plain = pattern.sub(sounds, plain)
+    return "".join(c if c.isupper() else romanised(c) for c in plain).translate(_CLASS_OF_LETTER)
 
 
 def class_of_phone(phone: str) -> str:
