@@ -23,13 +23,22 @@ LRC, RAW, DURATION, BANDS = "index.lrc_lyrics", "index.raw_lyrics", "probe.durat
 LANGUAGE = "lyric_language.lyric_language"
 
 
-def aligned(lrc: str | None, raw: str | None = None, duration_s: float = 20.0, **settings: Any) -> Any:
+def aligned(
+    lrc: str | None, raw: str | None = None, duration_s: float = 20.0, language: str | None = None, **settings: Any
+) -> Any:
     """Returns the outcome of one song of noise."""
     stage = Align(**settings)
     bands = np.random.default_rng(0).standard_normal((int(50 * duration_s), 160)).astype(np.float16)
-    song = Song("a", {LRC: lrc, RAW: raw, DURATION: duration_s, BANDS: bands, LANGUAGE: None}, {})
+    song = Song("a", {LRC: lrc, RAW: raw, DURATION: duration_s, BANDS: bands, LANGUAGE: language}, {})
     (outcome,) = stage.process([song], stage.setup())
     return outcome
+
+
+def test_words_are_spelled_in_the_language_of_the_lyrics() -> None:
+    for language, sounds in ((None, "BRANB"), ("fr", "BRA")):
+        for lyrics in ({"lrc": "[00:05.00]grand\n[00:08.00]"}, {"lrc": None, "raw": "grand"}):
+            row = aligned(**lyrics, language=language)
+            assert "".join(phone["text"] for phone in row["phones"]) == sounds
 
 
 def run(url: str, *settings: str) -> tuple[Dataset, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The aligner's trainer: what a line is learned from, what is left out, and what a model says of itself."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,14 @@ def test_text_and_true_phones_give_the_same_labels(sung_set: Path) -> None:
     assert by_text["labels"][0, :-1].tolist() == list(alphabet("classes").labels(str(sample.info["text"])))
     assert set(by_phones["timing"][0].tolist()) == {0, *by_text["labels"][0].tolist()}
     assert by_text["bands"].shape == (1, 25, 2, 40)
+
+
+def test_words_are_spelled_in_the_language_of_the_sample(sung_set: Path) -> None:
+    plain, task = sung_of(sung_set), aligner().task(Manifest.read(sung_set))
+    for language in (None, "en", "fr"):
+        told = replace(plain, info={**plain.info, "text": "grande", "values": {"language": language}})
+        labels = task.collate([told], training=False).arrays["labels"][0, :-1].tolist()
+        assert labels == list(alphabet("classes").in_language(language).labels("grande"))
 
 
 def test_trimming_moves_the_phones_with_the_frames(sung_set: Path) -> None:

@@ -36,7 +36,7 @@ class AlignerConfig(RunConfig):
 
     Attributes:
         alphabet: what words are spelled with: `classes` of phones by rules for any script, `letters`, or the phones of
-            a `lexicon`.
+            a `lexicon`. Samples that hold a `language` (of the stage `lyric_language`) have their classes by its rules.
         lexicon: the path of a pronunciation dictionary, for the alphabet `lexicon`.
         members: nets side by side; where they disagree, a line is not to be trusted.
         conv_dim: width of the first convolution.
