@@ -31,7 +31,7 @@ HZ = 44_100
 ONCE_S = 40.0
 LENGTHS_MIN = (10, 120)
 LRC, RAW, DURATION = "index.lrc_lyrics", "index.raw_lyrics", "probe.duration_s"
-LANGUAGE = {"lyric_language.lyric_language": None}  # of words that are in none
+LANGUAGE = "lyric_language.lyric_language"
 
 
 def long_song(minutes: float, with_times: bool = True) -> Song:
@@ -49,7 +49,7 @@ def long_song(minutes: float, with_times: bool = True) -> Song:
     stamped = "\n".join(f"[{int(s // 60):02}:{s % 60:05.2f}]{text}" for s, text in rows)
     plain = "\n".join(text for _, text in rows)
     lyrics = {LRC: stamped if with_times else None, RAW: None if with_times else plain}
-    values = {"index.audio": data, **lyrics, **LANGUAGE, DURATION: turns * ONCE_S}
+    values = {"index.audio": data, **lyrics, LANGUAGE: None, DURATION: turns * ONCE_S}
     return Song("a", values, {"mix": "index.audio"}, ("index.audio",))
 
 
@@ -89,8 +89,8 @@ def tell_one_memory(folder: Path, minutes: float) -> None:
     """Prints peak memory of bands and alignment, and their encoded bytes, in MB; run in a process of its own."""
     import resource
 
-    values = {"index.audio": (folder / "audio").read_bytes(), LRC: (folder / "lrc").read_text(), RAW: None, **LANGUAGE}
-    song = Song("a", {**values, DURATION: minutes * 60}, {"mix": "index.audio"}, ("index.audio",))
+    values = {"index.audio": (folder / "audio").read_bytes(), LRC: (folder / "lrc").read_text(), RAW: None}
+    song = Song("a", {**values, LANGUAGE: None, DURATION: minutes * 60}, {"mix": "index.audio"}, ("index.audio",))
     bands(song)
     align(song)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 * 1.048576

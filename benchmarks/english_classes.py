@@ -8,6 +8,7 @@ The dictionary is Carnegie Mellon University's (BSD licence, in the list's head)
 import argparse
 import gzip
 import re
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
@@ -40,8 +41,8 @@ def classes_of(dictionary: str) -> dict[str, str]:
     return {word: classes for word, classes in words.items() if _once(class_letters(word)) != classes}
 
 
-def _once(classes: object) -> str:
-    return "".join(key for key, _ in groupby(classes))  # type: ignore[call-overload]
+def _once(classes: Iterable[str]) -> str:
+    return "".join(key for key, _ in groupby(classes))
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def test_a_step_is_that_of_a_loop_written_by_hand() -> None:
 def test_a_weight_that_fades_counts_less_with_every_step() -> None:
     phase = Phase(weights={"told": Fade(1.0, 0.2, 4), "loss": 2.0})
     assert [phase.weights_at(step)["told"] for step in (0, 1, 4, 9)] == pytest.approx([1.0, 0.8, 0.2, 0.2])
-    assert phase.weights_at(3)["loss"] == 2.0 and Fade(1.0, 0.2, 0).at(0) == 0.2
+    assert phase.weights_at(3)["loss"] == 2.0 and Fade(1.0, 0.2, 0).at(9) == 1.0
     gone = take(8, steps=3, phases=(Phase(weights={"told": Fade(1.0, 0.0, 1)}),))
     first = take(8, steps=1, phases=(Phase(weights={"told": 1.0}),))
     never = take(8, steps=3)

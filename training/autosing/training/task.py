@@ -108,7 +108,7 @@ CHANGEABLE = ("steps", "readers", "cache_gb", "device", "compile", "peak_tflops"
 
 @dataclass(frozen=True)
 class Fade:
-    """A weight that moves in a straight line over the first `steps` of a run, and then stays."""
+    """A weight that moves in a straight line over the first `steps` of a run, and then stays; of no steps it stays at `first`."""
 
     first: float
     last: float
@@ -116,7 +116,7 @@ class Fade:
 
     def at(self, step: int) -> float:
         """Returns the weight of a step, counted from 0."""
-        done = min(step / self.steps, 1.0) if self.steps else 1.0
+        done = min(step / self.steps, 1.0) if self.steps else 0.0
         return (1 - done) * self.first + done * self.last
 
 

@@ -49,7 +49,7 @@ class AlignerConfig(RunConfig):
             the start. From nothing, 430 steps of CTC alone taught a net nothing, and 100 of both were enough; but what
             a net learns of times alone makes it too sure of itself in recordings, so the weight fades.
         timing_weight_kept: what is left of it after `timing_fade_steps`, in a straight line.
-        timing_fade_steps: 0 leaves no time to fade: `timing_weight_kept` counts from the start.
+        timing_fade_steps: of the fading; 0 for a weight that stays as it is.
         strength: of the augmentation: 1 for synthetic voices, 0.5 for recordings.
         trim_s: at most so much is cut from either end of a sample in training, so that no net learns where in a sample
             a line begins; for samples that have as much beside their line (`before_s`, `after_s` of `cuts`).
