@@ -123,11 +123,7 @@ class Alphabet:
     def _spelled(self, word: str) -> Sequence[str]:
         if self.kind == "lexicon":
             return self.pronunciations.get(word.lower(), (UNKNOWN_WORD,))
-        plain = romanised(word)
-        if self.kind == "letters":
-            return plain
-        known = english_classes(plain) if self.language == ENGLISH else None
-        return known or class_letters(word, self.language)
+        return class_letters(word, self.language) if self.kind == "classes" else romanised(word)
 
 
 def alphabet(kind: Kind, lexicon: str = "") -> Alphabet:
@@ -153,11 +149,15 @@ def class_letters(word: str, language: str = "") -> str:
 
     Args:
         word: in any script.
-        language: ISO 639-1 code, for the rules of `spelling.SPELLING`; of others those that most European ones share.
+        language: ISO 639-1 code, for English's dictionary and the rules of `spelling.SPELLING`; words of others, and
+            those that the dictionary lacks, have the rules that most European languages share.
     """
     if language in SPELLING:
         return _by_rules(word, SPELLING[language])
-    plain = romanised(word).replace("'", "")
+    plain = romanised(word)
+    if language == ENGLISH and (known := english_classes(plain)):
+        return known
+    plain = plain.replace("'", "")
     for digraph, symbols in _DIGRAPHS:
         plain = digraph.sub(symbols, plain)
     # An e at the end is mute in English and French; where it is sung, the vowel before lasts until the next word.
