@@ -108,7 +108,7 @@ CHANGEABLE = ("steps", "readers", "cache_gb", "device", "compile", "peak_tflops"
 
 @dataclass(frozen=True)
 class Fade:
-    """A weight that moves in a straight line over the first `steps` of a run, and then stays; of 0 steps, at `first`."""
+    """A weight that moves in a straight line over the first `steps` of a run and then stays; of 0 steps, at `first`."""
 
     first: float
     last: float
