@@ -15,14 +15,10 @@ one_thread()
 
 import torch  # noqa: E402
 
-from autosing.pipeline.construct.inputs import NamedDataset  # noqa: E402
+from synthetic_set import built  # noqa: E402
+
 from autosing.pipeline.construct.sample import SAMPLES  # noqa: E402
-from autosing.pipeline.construct.shards import construct_dataset  # noqa: E402
-from autosing.pipeline.dataset import Dataset  # noqa: E402
-from autosing.pipeline.ingest.partitions import append_songs  # noqa: E402
-from autosing.pipeline.ingest.synthetic import REFERENCE_COLUMNS, SyntheticSource  # noqa: E402
-from autosing.pipeline.run import RunOptions, process  # noqa: E402
-from autosing.pipeline.settings import Project  # noqa: E402
+from autosing.pipeline.ingest.synthetic import SyntheticSource  # noqa: E402
 from autosing.training.comparison import compare_acoustic  # noqa: E402
 from autosing.training.recipes import acoustic, apply_settings  # noqa: E402
 from autosing.training.run import train  # noqa: E402
@@ -44,25 +40,12 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         source = SyntheticSource(options.songs, options.seconds, options.songs_seed, options.singers)
-        shards = built(Path(scratch), source)
+        shards = built(Path(scratch), source, SAMPLES["acoustic"], ("mel", "units", "f0", "energy"))
         torch.set_num_threads(options.threads)
         worst = [
             gate(Path(scratch), shards, name, seed, options.steps) for name in LIMITS for seed in range(options.seeds)
         ]
     sys.exit(any(worst))
-
-
-def built(folder: Path, source: SyntheticSource) -> Path:
-    """Returns the folder of a built set; an eighth of the songs is held out for validation, another for the figures."""
-    append_songs(str(folder / "songs"), source.songs(), REFERENCE_COLUMNS)
-    entry = Project().dataset(str(folder / "songs"))
-    dataset = Dataset(entry.path)
-    process(dataset, Project().graph(entry), ["mel", "units", "f0", "energy", "cuts"], RunOptions("local"))
-    spec = SAMPLES["acoustic"]
-    held_out = max(source.n_songs // 8, 1)
-    chosen = type(spec)(**{**vars(spec), "valid_songs": held_out, "test_songs": held_out})
-    construct_dataset([NamedDataset("gate", dataset)], str(folder / "shards"), chosen)
-    return folder / "shards"
 
 
 def gate(folder: Path, shards: Path, name: str, seed: int, steps: int) -> bool:

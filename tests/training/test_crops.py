@@ -9,8 +9,8 @@ from toy_shards import lay_side_by_side, toy_sample, write_set
 
 from autosing.signal.framing import frames, tied_frames
 from autosing.training.loader import Reading
-from autosing.training.manifest import Column
-from autosing.training.sample import AUDIO, Sample
+from autosing.training.manifest import AUDIO, Column
+from autosing.training.sample import Sample
 from autosing.training.shards import ShardSet
 
 SECONDS = 6.4

@@ -10,8 +10,8 @@ from toy_shards import toy_samples, write_set
 
 from autosing.signal.decode import encode
 from autosing.signal.errors import AutosingError, DataError, MissingColumn, SchemaMismatch
-from autosing.training.manifest import Manifest
-from autosing.training.sample import AUDIO, of_members
+from autosing.training.manifest import AUDIO, Manifest
+from autosing.training.sample import of_members
 from autosing.training.shards import ShardSet
 
 

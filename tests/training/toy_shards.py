@@ -6,7 +6,7 @@ import json
 import tarfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autosing.models.excitation import sample_f0
+from autosing.signal.decode import encode
 from autosing.signal.framing import frames, nearest_frames
 from autosing.training.loader import Batch
 from autosing.training.sample import Sample
@@ -22,12 +24,13 @@ RATES = {"units": "50/1", "mel": "375/4", "f0_hz": "100/1", "voiced": "100/1", "
 DTYPES = {"units": "uint16", "mel": "float16", "f0_hz": "float32", "voiced": "uint8", "energy": "float32"}
 SINGERS = ("ada", "ben")
 N_MELS, N_UNITS = 100, 12
+AUDIO_HZ = 24_000
 DIMS = {"mel": N_MELS, "lyric_mel": 40}
 
 
 @dataclass(frozen=True)
 class ToySample:
-    """A sample before it is written."""
+    """A sample before it is written; `audio` is its wave at 24 kHz, if it has one."""
 
     key: str
     seconds: float
@@ -35,6 +38,7 @@ class ToySample:
     series: Mapping[str, npt.NDArray[Any]]
     text: str | None = None
     phones: tuple[tuple[str, float, float], ...] = ()
+    audio: npt.NDArray[np.float32] | None = None
 
 
 def toy_sample(number: int, seconds: float) -> ToySample:
@@ -81,6 +85,17 @@ def sung_sample(number: int, seconds: float) -> ToySample:
     return ToySample(plain.key, seconds, plain.singer, series, "".join(names), phones)
 
 
+def voiced_sample(number: int, seconds: float) -> ToySample:
+    """Returns a toy sample with a sound: harmonics of its pitch that a unit's formant shapes, and noise elsewhere."""
+    sample = toy_sample(number, seconds)
+    times = np.arange(round(seconds * AUDIO_HZ)) * 100 / AUDIO_HZ - 0.5
+    f0_hz = sample_f0(sample.series["f0_hz"], sample.series["voiced"], times)
+    turns = np.cumsum(f0_hz / AUDIO_HZ)
+    wave = sum(np.sin(2 * np.pi * k * turns) * 0.5**k for k in range(1, 6)) * (f0_hz > 0)
+    noise = 0.02 * np.random.default_rng([4, number]).standard_normal(len(wave))
+    return replace(sample, audio=(0.3 * wave + noise).astype(np.float32))
+
+
 def toy_samples(n: int, first: int = 0) -> list[ToySample]:
     """Returns samples of half a second to a second."""
     return [toy_sample(i, 0.5 + 0.07 * (i % 8)) for i in range(first, first + n)]
@@ -112,6 +127,7 @@ def write_set(folder: Path, splits: Mapping[str, Sequence[Sequence[ToySample]]],
         "sample": "toy",
         "columns": columns,
         "artefacts": {},
+        "audio": ["index.audio"] if all(_have_audio(shards) for shards in splits.values()) else [],
         "contracts": {"mel": {"spec": {"sample_rate": 24000, "n_fft": 1024, "hop": 256, "n_mels": N_MELS}}},
         "singers": sorted({s.singer for shards in splits.values() for shard in shards for s in shard if s.singer}),
         "splits": {
@@ -128,6 +144,10 @@ def lay_side_by_side(samples: Sequence[Sample]) -> Batch:
     lengths = np.array([len(sample.series["units"]) for sample in samples])
     noise = np.array([sample.rng("noise").random() for sample in samples])
     return Batch({"lengths": lengths, "noise": noise}, {}, tuple(s.key for s in samples), float(len(samples)))
+
+
+def _have_audio(shards: Sequence[Sequence[ToySample]]) -> bool:
+    return all(sample.audio is not None for shard in shards for sample in shard)
 
 
 def _sum(shards: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -169,11 +189,14 @@ def _tar_range(sample: ToySample) -> bytes:
         "values": {"phones": [{"text": t, "start_s": a, "end_s": b} for t, a, b in sample.phones]},
         "residual_s": dict.fromkeys(sample.series, 0.0),
     }
+    files = {"json": json.dumps(info).encode(), "npz": arrays.getvalue()}
+    if sample.audio is not None:
+        files["flac"] = encode(sample.audio[:, None], AUDIO_HZ, "FLAC")
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w") as tar:
-        for suffix, content in (("json", json.dumps(info).encode()), ("npz", arrays.getvalue())):
+        for suffix, content in files.items():
             member = tarfile.TarInfo(f"{sample.key}.{suffix}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    used = sum(512 + -(-size // 512) * 512 for size in (len(json.dumps(info).encode()), len(arrays.getvalue())))
+    used = sum(512 + -(-len(content) // 512) * 512 for content in files.values())
     return raw.getvalue()[:used]

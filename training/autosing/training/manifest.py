@@ -40,6 +40,10 @@ class Column:
     tied: tuple[Fraction, ...] = ()
 
 
+# The name under which a task asks for the samples' audio, where the set was built with it.
+AUDIO = "audio"
+
+
 @dataclass(frozen=True)
 class Shard:
     """One tar of a split, its index beside it, and what both must hold; names inside the set's folder."""
@@ -63,6 +67,7 @@ class Manifest:
         splits: the tars of each split of a set; of several sets, they stay with their set.
         digest: of everything, the weights of several sets included.
         conflicts: of several sets, why a column is not common to all.
+        has_audio: whether every sample has a FLAC member.
     """
 
     url: str
@@ -73,6 +78,7 @@ class Manifest:
     splits: Mapping[str, tuple[Shard, ...]]
     digest: str
     conflicts: Mapping[str, str] = field(default_factory=dict)
+    has_audio: bool = False
 
     @classmethod
     def read(cls, url: str | Path) -> "Manifest":
@@ -113,7 +119,9 @@ class Manifest:
             for split in content["splits"]
         }
         singers = tuple(content["singers"])
-        return cls(url, columns, content["artefacts"], content["contracts"], singers, splits, content["digest"])
+        has_audio = bool(content.get("audio"))
+        origins = content["artefacts"], content["contracts"]
+        return cls(url, columns, *origins, singers, splits, content["digest"], has_audio=has_audio)
 
     def has(self, split: str) -> bool:
         """Says whether a split exists and holds a sample."""
@@ -124,8 +132,10 @@ class Manifest:
         return dict(self.contracts.get(self.columns[column].instance) or {})
 
     def require(self, columns: Sequence[str]) -> None:
-        """Raises MissingColumn unless every one of `columns` is in the set."""
-        missing = [name for name in columns if name not in self.columns]
+        """Raises MissingColumn unless every one of `columns`, and the audio where it is among them, is in the set."""
+        if AUDIO in columns and not self.has_audio:
+            raise MissingColumn(f"{self.url} holds no audio; build it from a sample spec with `audio: voice`")
+        missing = [name for name in columns if name not in self.columns and name != AUDIO]
         differing = [name for name in missing if name in self.conflicts]
         if differing:
             raise SchemaMismatch(
@@ -165,6 +175,7 @@ def joined(manifests: Sequence[Manifest], weights: Sequence[float]) -> Manifest:
         splits={s: tuple(shard for m in manifests for shard in m.splits.get(s, ())) for s in _splits(manifests)},
         digest=hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
         conflicts={name: conflict for name, conflict in told.items() if conflict},
+        has_audio=all(manifest.has_audio for manifest in manifests),
     )
 
 

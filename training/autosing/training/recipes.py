@@ -15,6 +15,7 @@ from autosing.training.task import RunConfig
 if TYPE_CHECKING:
     from autosing.training.tasks.acoustic import AcousticConfig
     from autosing.training.tasks.aligner import AlignerConfig
+    from autosing.training.tasks.vocoder import VocoderConfig
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -48,11 +49,26 @@ def aligner_synthetic(**settings: Any) -> "AlignerConfig":
     return aligner(**{**usual, **settings})
 
 
+def vocoder(**settings: Any) -> "VocoderConfig":
+    """Mels and F0 to sound, by spectra of pulses and noise; judged as HiFi-GAN's."""
+    from autosing.training.tasks.vocoder import VocoderConfig
+
+    usual = {"crop_s": 1.0, "seconds_per_batch": 16.0, "steps": 200_000, "lr": 5e-4, "weight_decay": 1e-5}
+    return VocoderConfig(**{**usual, "clip_norm": 10.0, "ema_decay": 0.999, "validate_every": 2000, **settings})
+
+
+def unit_vocoder(**settings: Any) -> "VocoderConfig":
+    """Units and F0 to sound, by HiFi-GAN with an excitation; SingOMD's unit vocoder with one stream or several."""
+    return vocoder(**{"generator": "hifigan", "streams": "units", **settings})
+
+
 RECIPES: Mapping[str, Callable[..., RunConfig]] = {
     "acoustic": acoustic,
     "aligner": aligner,
     "aligner_synthetic": aligner_synthetic,
     "soft_vc": soft_vc,
+    "unit_vocoder": unit_vocoder,
+    "vocoder": vocoder,
 }
 
 

@@ -18,12 +18,9 @@ import numpy.typing as npt
 
 from autosing.signal.framing import common_period
 from autosing.signal.span import Cut, restrict, sample_span, snap_period, span
-from autosing.training.manifest import Column
+from autosing.training.manifest import AUDIO, Column
 
 Array = npt.NDArray[Any]
-
-# The name under which a task asks for the sample's audio, where the set was built with it.
-AUDIO = "audio"
 
 # The files of a sample as `tarfile` or webdataset gives them, or as they lie in the stretch of the tar.
 Content = bytes | memoryview

@@ -67,6 +67,7 @@ class Manifest:
         splits: the splits; those that were not asked for are empty.
         duplicates: `recordings` that are there more than once, in how many `songs`; their groups are one group. Empty
             where the data sets have no fingerprints.
+        audio: address, or addresses of several data sets, of the FLAC member; empty without.
         digest: of everything here, the paths of the data sets aside.
         format: version of this layout.
     """
@@ -86,6 +87,7 @@ class Manifest:
     kept: int
     splits: Mapping[Split, SplitTotals]
     duplicates: Mapping[str, int] = field(default_factory=dict)
+    audio: tuple[str, ...] = ()
     digest: str = ""
     format: int = FORMAT
 
@@ -106,7 +108,7 @@ class Manifest:
         told = json.loads(text)
         for name, split in told["splits"].items():
             told["splits"][name] = SplitTotals(**split | {"shards": tuple(Shard(**s) for s in split["shards"])})
-        return cls(**told | {"singers": tuple(told["singers"]), "datasets": tuple(told["datasets"])})
+        return cls(**told | {name: tuple(told[name]) for name in ("singers", "datasets", "audio")})
 
 
 def digest_of(value: Any) -> str:

@@ -123,6 +123,7 @@ SAMPLES = {
             "voiced": "f0.voiced",
             "energy": "energy.energy",
         },
-    )
+    ),
+    "vocoder": SampleSpec("vocoder", {"f0_hz": "f0.f0_hz", "voiced": "f0.voiced"}, audio="voice"),
 }
 """The built-in specs by name."""

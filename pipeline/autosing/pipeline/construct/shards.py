@@ -231,7 +231,13 @@ class _Build:
             kept=kept,
             splits=totals,
             duplicates={"recordings": duplicates.recordings, "songs": duplicates.songs} if self._heard else {},
+            audio=self._audio(),
         ).signed()
+
+    def _audio(self) -> tuple[str, ...]:
+        """Returns where the samples' audio was found."""
+        wanted = self.spec.audio
+        return tuple(dict.fromkeys(source.audio_address(wanted) for source in self.sources)) if wanted else ()
 
     def _describe(self, number: int, source: NamedDataset, parts: Sequence[Part]) -> dict[str, Any]:
         own = [part for part in parts if part.name.startswith(f"{number}-")]

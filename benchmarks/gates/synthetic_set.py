@@ -1,0 +1,42 @@
+"""A built set of synthetic songs, for the gates."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from autosing.pipeline.construct.inputs import NamedDataset
+from autosing.pipeline.construct.sample import SampleSpec
+from autosing.pipeline.construct.shards import construct_dataset
+from autosing.pipeline.dataset import Dataset
+from autosing.pipeline.ingest.partitions import append_songs
+from autosing.pipeline.ingest.sources import IngestOptions, ingest
+from autosing.pipeline.ingest.synthetic import REFERENCE_COLUMNS, SyntheticSource
+from autosing.pipeline.run import RunOptions, process
+from autosing.pipeline.settings import Project
+
+
+def built(folder: Path, source: SyntheticSource | str, spec: SampleSpec, stages: Sequence[str]) -> Path:
+    """Returns the folder of a built set; an eighth of the songs is held out for validation, another for the figures.
+
+    Args:
+        folder: for everything.
+        source: synthetic songs, or what `autosing ingest` takes.
+        spec: of the samples.
+        stages: what is computed, beside `cuts`.
+    """
+    songs = folder / "songs"
+    if isinstance(source, str):
+        n_songs = ingest(source, str(songs), IngestOptions()).songs
+    else:
+        append_songs(str(songs), source.songs(), REFERENCE_COLUMNS)
+        n_songs = source.n_songs
+    entry = Project().dataset(str(songs))
+    dataset = Dataset(entry.path)
+    process(dataset, Project().graph(entry), [*stages, "cuts"], RunOptions("local"))
+    held_out = max(n_songs // 8, 1)
+    construct_dataset(
+        [NamedDataset("gate", dataset)],
+        str(folder / "shards"),
+        replace(spec, valid_songs=held_out, test_songs=held_out),
+    )
+    return folder / "shards"

@@ -1,0 +1,125 @@
+"""Gate of the vocoder: held-out synthetic songs, and real singing, beside Griffin-Lim from the same mels.
+
+    python benchmarks/gates/vocoder.py [--real PJS_FOLDER] [--steps N] [--set recipe.field=value ...]
+
+It must be nearer in the multi-resolution STFT and in F0, with a V/UV F1 of at least 0.95. F0 is tracked in what is made
+and in the recording by the same tracker. Real singing is never trained on.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from autosing.pipeline.threads import one_thread
+
+one_thread()
+
+import numpy as np  # noqa: E402
+import numpy.typing as npt  # noqa: E402
+import torch  # noqa: E402
+from synthetic_set import built  # noqa: E402
+
+from autosing.models.directory import load_model  # noqa: E402
+from autosing.models.excitation import sample_f0  # noqa: E402
+from autosing.models.vocoder import Vocoder, synthesise  # noqa: E402
+from autosing.pipeline.construct.sample import SAMPLES  # noqa: E402
+from autosing.pipeline.ingest.synthetic import SyntheticSource  # noqa: E402
+from autosing.signal.f0 import f0  # noqa: E402
+from autosing.signal.griffin_lim import griffin_lim  # noqa: E402
+from autosing.signal.mel import MelSpec, log_mel  # noqa: E402
+from autosing.signal.resample import resample  # noqa: E402
+from autosing.training.manifest import AUDIO  # noqa: E402
+from autosing.training.metrics import PitchTrack, f0_rmse_cents, multi_resolution_stft, voicing_f1  # noqa: E402
+from autosing.training.run import train  # noqa: E402
+from autosing.training.shards import ShardSet  # noqa: E402
+
+Wave = npt.NDArray[np.float32]
+LEAST_VOICING = 0.95
+TRACK_HZ = 100
+
+
+def main() -> None:
+    """Prints the figures; exit code 1 where a limit on synthetic songs is passed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--songs", type=int, default=96)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--real", type=Path)
+    parser.add_argument("--keep", type=Path, help="a folder for the run and the sets")
+    parser.add_argument("--set", action="append", default=[], help="of the recipe")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.keep or Path(scratch)
+        source = SyntheticSource(options.songs, options.seconds, 0, 8)
+        synthetic = folder / "synthetic" / "shards"
+        if not synthetic.exists():
+            built(folder / "synthetic", source, SAMPLES["vocoder"], ("f0",))
+        torch.set_num_threads(options.threads)
+        settings = ["size=tiny", f"steps={options.steps}", "lr=2e-3", "warmup_steps=20", "seconds_per_batch=8"]
+        settings += ["ema_decay=0.99", f"seed={options.seed}", "validate_samples=8"]
+        settings += [f"{name}={options.steps}" for name in ("validate_every", "save_every")]
+        started = time.process_time()
+        result = train("vocoder", synthetic, folder / f"run-{options.seed}", [*settings, *options.set])
+        assert result.model is not None
+        print(f"trained in {time.process_time() - started:.0f} CPU s")
+        model = load_model(result.model).model
+        assert isinstance(model, Vocoder)
+        print("| songs | by | MR-STFT | F0 RMSE, cents | V/UV F1 | real-time factor |\n|---|---|---|---|---|---|")
+        passed = compared("synthetic", ShardSet.open(synthetic, "test"), model)
+        if options.real:
+            real = folder / "real" / "shards"
+            if not real.exists():
+                built(folder / "real", str(options.real), SAMPLES["vocoder"], ("f0",))
+            for split in ("train", "valid", "test"):
+                compared(f"{options.real.name}, {split}", ShardSet.open(real, split), model)
+    sys.exit(not passed)
+
+
+def compared(name: str, held_out: ShardSet, model: Vocoder) -> bool:
+    """Prints a row for the vocoder and one for Griffin-Lim; returns whether the vocoder is the better one."""
+    spec = model.spec
+    ways: dict[str, Callable[[Wave, Wave], Wave]] = {
+        "vocoder": lambda mel, hz: np.concatenate(list(synthesise(model, {"mel": mel}, hz))),
+        "Griffin-Lim": lambda mel, hz: griffin_lim(mel, spec),
+    }
+    figures: dict[str, npt.NDArray[np.float64]] = {}
+    for way, make in ways.items():
+        rows, spent_s, heard_s = [], 0.0, 0.0
+        for wave, f0_hz in recordings(held_out, spec):
+            mel = log_mel(wave, spec, len(wave) // spec.hop)
+            started = time.monotonic()
+            made = make(mel, f0_hz)
+            spent_s, heard_s = spent_s + time.monotonic() - started, heard_s + len(wave) / spec.sample_rate
+            tracks = [track(one, spec) for one in (made, wave)]
+            distance = multi_resolution_stft(made, wave).total
+            rows.append((distance, f0_rmse_cents(*tracks), voicing_f1(tracks[0], tracks[1])))
+        figures[way] = np.nanmean(rows, axis=0)
+        told = " | ".join(f"{value:.3f}" for value in figures[way])
+        print(f"| {name} | {way} | {told} | {spent_s / heard_s:.3f} |", flush=True)
+    ours, theirs = figures["vocoder"], figures["Griffin-Lim"]
+    return bool(ours[0] < theirs[0] and ours[1] < theirs[1] and ours[2] >= LEAST_VOICING)
+
+
+def recordings(held_out: ShardSet, spec: MelSpec) -> Iterator[tuple[Wave, Wave]]:
+    """Yields waves of whole frames and the F0 of each of their samples."""
+    for i in range(len(held_out)):
+        sample = held_out.read(i, [AUDIO, "f0_hz", "voiced"])
+        wave = resample(sample.series[AUDIO], sample.sample_rate_hz, spec.sample_rate)
+        wave = wave[: len(wave) // spec.hop * spec.hop]
+        times = (np.arange(len(wave)) + 0.5) * TRACK_HZ / spec.sample_rate - 0.5
+        yield wave, sample_f0(sample.series["f0_hz"], sample.series["voiced"], times)
+
+
+def track(wave: Wave, spec: MelSpec) -> PitchTrack:
+    """Returns the pitch of a wave."""
+    found = f0(wave, spec.sample_rate, len(wave) * TRACK_HZ // spec.sample_rate)
+    return PitchTrack(found.f0_hz, found.voiced)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""What a vocoder's filters shape: pulses at the pitch, and noise; both known in full from F0 and a seed.
+
+Pulses are band-limited: the sum of all harmonics below half the sample rate, each as strong as the others, in closed
+form (Dirichlet's kernel). Phase is summed up in float64, so an hour of it is as exact as a second.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Floats = npt.NDArray[np.floating]
+
+LOWEST_HZ = 20.0
+# Samples of noise that one seed makes; noise at a place in a recording is the same however it is asked for.
+NOISE_BLOCK = 4096
+# Below this the kernel is at its peak, which 0 / 0 does not tell.
+_AT_PEAK = 1e-4
+
+
+def sample_f0(f0_hz: Floats, voiced: npt.NDArray[np.bool_], times: Floats) -> npt.NDArray[np.float32]:
+    """Returns F0 at fractional frames `times` (T,), in Hz, and 0 where the nearest frame is unvoiced.
+
+    Log F0 is interpolated inside a voiced run alone: between a pitch and none there is no pitch.
+
+    Args:
+        f0_hz: (F,).
+        voiced: (F,).
+        times: places in frames, 0 at the first frame's centre.
+    """
+    if not len(f0_hz):
+        return np.zeros(len(times), np.float32)
+    is_voiced = voiced.astype(bool) & (f0_hz > 0)
+    log_f0 = np.log(np.where(is_voiced, f0_hz, 1.0))
+    left = np.clip(np.floor(times).astype(np.int64), 0, len(f0_hz) - 1)
+    right = np.minimum(left + 1, len(f0_hz) - 1)
+    nearest = np.clip(np.rint(times).astype(np.int64), 0, len(f0_hz) - 1)
+    share = np.where(is_voiced[left] & is_voiced[right], np.clip(times - left, 0, 1), nearest != left)
+    found = np.exp(log_f0[left] * (1 - share) + log_f0[right] * share)
+    return np.where(is_voiced[nearest], found, 0).astype(np.float32)
+
+
+def pulses(f0_hz_BT: Tensor, sample_rate: int, start_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Returns pulses (B, T) of power 1 where voiced and 0 elsewhere, and the phase in turns after the last sample (B,).
+
+    Args:
+        f0_hz_BT: pitch of each sample; 0 is unvoiced, which stops the phase.
+        sample_rate: in Hz.
+        start_B: phase in turns before the first sample, float64; 0 where None.
+    """
+    f0_BT = f0_hz_BT.double()
+    voiced_BT = f0_BT >= LOWEST_HZ
+    turns_BT = torch.where(voiced_BT, f0_BT / sample_rate, 0.0).cumsum(1)
+    if start_B is not None:
+        turns_BT = turns_BT + start_B[:, None]
+    harmonics_BT = torch.floor(0.5 * sample_rate / f0_BT.clamp(min=LOWEST_HZ)).clamp(min=1)
+    angle_BT = math.pi * (turns_BT - turns_BT.round())
+    is_peak_BT = angle_BT.abs() < _AT_PEAK
+    # 1 + 2 sum of cos(2 k angle), k = 1 .. harmonics.
+    kernel_BT = torch.sin((2 * harmonics_BT + 1) * angle_BT) / torch.where(is_peak_BT, 1.0, torch.sin(angle_BT))
+    kernel_BT = torch.where(is_peak_BT, 2 * harmonics_BT + 1, kernel_BT)
+    # Each harmonic has power 1/2.
+    wave_BT = (kernel_BT - 1) / 2 / (harmonics_BT / 2).sqrt()
+    return torch.where(voiced_BT, wave_BT, 0.0).to(f0_hz_BT.dtype), torch.frac(turns_BT[:, -1])
+
+
+def noise(first: int, n_samples: int, seed: int) -> npt.NDArray[np.float32]:
+    """Returns samples `first` to `first + n_samples` of white noise of power 1: they do not depend on what is asked."""
+    blocks = range(first // NOISE_BLOCK, (first + n_samples + NOISE_BLOCK - 1) // NOISE_BLOCK)
+    made = [np.random.default_rng([seed, block]).standard_normal(NOISE_BLOCK, np.float32) for block in blocks]
+    offset = first % NOISE_BLOCK
+    return np.concatenate([np.zeros(0, np.float32), *made])[offset : offset + n_samples]
+
+
+@dataclass
+class PulseTrain:
+    """Pulses of a recording piece by piece, as they would be of the whole of it."""
+
+    sample_rate: int
+    phase: float = 0.0
+
+    def next(self, f0_hz: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Returns the pulses (T,) of the next samples."""
+        if not len(f0_hz):
+            return np.zeros(0, np.float32)
+        start = torch.tensor([self.phase], dtype=torch.float64)
+        wave_BT, end_B = pulses(torch.from_numpy(f0_hz)[None], self.sample_rate, start)
+        self.phase = float(end_B[0])
+        return np.asarray(wave_BT[0].numpy(), np.float32)
+
+
+def pieces(n_frames: int, size: int, context: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yields pieces of a series as (first, last, seen from, seen to), with up to `context` frames on either side."""
+    for first in range(0, n_frames, size):
+        last = min(first + size, n_frames)
+        yield first, last, max(first - context, 0), min(last + context, n_frames)

@@ -1,0 +1,190 @@
+"""The way back to sound: mels, or tokens of one or several rates, and as far as wanted F0, to waves.
+
+Two generators stand behind one front end. `istft` (after Vocos; Siuzdak, 2024) shapes spectra frame by frame, and where
+F0 is given it shapes pulses and noise, so that pitch is right before anything is learned: it begins as a filter that
+gives the excitation the mel asked for, and learns what is left. `hifigan` (Kong et al., 2020) is the usual stack of
+transposed convolutions, with the excitation added on its way up where F0 is given (NSF; Wang et al., 2019).
+Tokens are embedded first and brought to the frames after: SingOMD's released code resampled the ids.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from autosing.models.acoustic import MaskedConv, frame_mask, pitch_features
+from autosing.models.excitation import PulseTrain, noise, pieces
+from autosing.models.hifigan import HifiGan
+from autosing.models.istft_head import IstftHead
+from autosing.signal.framing import nearest_frames
+from autosing.signal.mel import MelSpec
+
+Generator = Literal["istft", "hifigan"]
+VocoderSize = Literal["tiny", "small", "base"]
+Array = npt.NDArray[Any]
+
+WAVES = 64
+PIECE_FRAMES = 400
+
+
+@dataclass(frozen=True)
+class VocoderFields:
+    """What a vocoder is built from.
+
+    Attributes:
+        mel: the `MelSpec` whose frames the generator is driven by, as a mapping; also the mel it is given, if it is.
+        generator: `istft` or `hifigan`.
+        streams: rates of the token streams it is given, as fractions, by column name; none means mels.
+        n_tokens: the most tokens that any stream has.
+        use_f0: whether it is given F0.
+        dim: width of the front end, and of the layers of `istft`.
+        layers: of `istft`.
+        channels: width of `hifigan` before its first step up.
+        steps_up: of `hifigan`, whose product is the hop.
+    """
+
+    mel: Mapping[str, Any]
+    generator: Generator
+    streams: Mapping[str, str]
+    n_tokens: int
+    use_f0: bool
+    dim: int
+    layers: int
+    channels: int
+    steps_up: Sequence[int]
+
+    @property
+    def spec(self) -> MelSpec:
+        """The mel's definition."""
+        return MelSpec(**self.mel)
+
+
+def sized_vocoder(
+    size: VocoderSize, generator: Generator, spec: MelSpec, use_f0: bool, streams: Mapping[str, str], n_tokens: int
+) -> VocoderFields:
+    """Returns the fields of a size; `base` of `hifigan` has the widths of its V1."""
+    dim, layers, channels = {"tiny": (128, 6, 64), "small": (256, 8, 256), "base": (512, 8, 512)}[size]
+    mel = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
+    return VocoderFields(mel, generator, dict(streams), n_tokens, use_f0, dim, layers, channels, factors_of(spec.hop))
+
+
+def factors_of(hop: int) -> tuple[int, ...]:
+    """Returns the steps up to a hop: its prime factors, the largest first, twos taken in threes and pairs."""
+    steps, left = [], hop
+    for factor in (8, 4, 7, 5, 3, 2):
+        while left % factor == 0 and left > 1:
+            steps.append(factor)
+            left //= factor
+    return tuple(sorted((*steps, left) if left > 1 else steps, reverse=True))
+
+
+class Vocoder(nn.Module):
+    """Makes waves (B, F hop) at the mel's sample rate.
+
+    Inputs: `frames` (B,), how many frames each sample has; `mel` (B, F, M), or each stream's tokens (B, N) with
+    `<stream>_at` (B, F), the token at each frame; with F0 `pulses` (B, F hop) and `period_s` (B, F), 0 where unvoiced;
+    `noise` (B, F hop), white, of power 1. A batch gives the same waves as its samples one by one; after a sample's end
+    they are 0.
+    """
+
+    fields_type: ClassVar = VocoderFields
+
+    def __init__(self, fields: VocoderFields) -> None:
+        super().__init__()
+        self.fields, spec = fields, fields.spec
+        self.spec = spec
+        self.mel = None if fields.streams else MaskedConv(spec.n_mels, fields.dim)
+        # Where a token is missing it has the last row, which is no code.
+        self.tokens = nn.ModuleDict(
+            {name: nn.Embedding(fields.n_tokens + 1, fields.dim) for name in sorted(fields.streams)}
+        )
+        self.pitch = nn.Linear(2 + WAVES, fields.dim) if fields.use_f0 else None
+        self.generator: IstftHead | HifiGan = (
+            IstftHead(spec, fields.dim, fields.layers, fields.use_f0)
+            if fields.generator == "istft"
+            else HifiGan(spec.hop, fields.dim, fields.channels, tuple(fields.steps_up), fields.use_f0)
+        )
+        self.register_buffer("mel_mean", torch.full((spec.n_mels,), -5.0))
+        self.register_buffer("mel_std", torch.full((spec.n_mels,), 3.0))
+        self.mel_mean: Tensor
+        self.mel_std: Tensor
+
+    @property
+    def context_frames(self) -> int:
+        """How many frames on either side a frame's samples depend on, at most."""
+        return self.generator.context_frames + 2
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Returns waves (B, F hop)."""
+        like_BF = inputs["mel"][..., 0] if self.mel else inputs[f"{min(self.fields.streams)}_at"]
+        mask_BF1 = frame_mask(inputs["frames"], like_BF)
+        hidden_BFD = self._hidden(inputs, mask_BF1)
+        wave_BT: Tensor = self.generator(hidden_BFD, mask_BF1, inputs)
+        return wave_BT * mask_BF1[..., 0].repeat_interleave(self.spec.hop, 1)
+
+    def _hidden(self, inputs: Mapping[str, Tensor], mask_BF1: Tensor) -> Tensor:
+        heard = [self._at_frames(name, inputs) for name in self.tokens]
+        if self.mel:
+            heard.append(self.mel((inputs["mel"].float() - self.mel_mean) / self.mel_std, mask_BF1))
+        if self.pitch:
+            heard.append(self.pitch(torch.cat(pitch_features(inputs["period_s"]), dim=-1)))
+        return torch.stack(heard).sum(0)
+
+    def _at_frames(self, name: str, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Returns a stream's embeddings at the frames (B, F, D)."""
+        embedded_BND: Tensor = self.tokens[name](inputs[name].long())
+        at_BF1 = inputs[f"{name}_at"].long()[..., None]
+        return embedded_BND.gather(1, at_BF1.expand(-1, -1, embedded_BND.shape[-1]))
+
+
+def tokens_at(n_frames: int, rate: Fraction, n_tokens: int, token_rate: Fraction) -> npt.NDArray[np.int32]:
+    """Returns which token of a stream each of `n_frames` frames has (F,): that in which the frame's centre lies."""
+    return nearest_frames(n_frames, rate, n_tokens, token_rate).astype(np.int32)
+
+
+@torch.inference_mode()
+def synthesise(
+    model: Vocoder,
+    inputs: Mapping[str, Array],
+    f0_hz: npt.NDArray[np.float32] | None = None,
+    seed: int = 0,
+    piece_frames: int = PIECE_FRAMES,
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Yields the wave of a recording piece by piece; together they are what the whole of it at once would be.
+
+    Args:
+        model: in evaluation mode.
+        inputs: `mel` (F, M), or of each stream its tokens (N,) and `<stream>_at` (F,).
+        f0_hz: pitch of each sample (F hop,), 0 where unvoiced, for a model that uses it.
+        seed: of the noise; the same seed gives the same wave.
+        piece_frames: frames that are made at once; memory is in proportion.
+    """
+    device = next(model.parameters()).device
+    hop, spec = model.spec.hop, model.spec
+    n_frames = len(next(array for name, array in inputs.items() if name == "mel" or name.endswith("_at")))
+    # Of the whole recording: a phase is the sum of all that was before it.
+    train = PulseTrain(spec.sample_rate)
+    pulses_T = train.next(f0_hz[: n_frames * hop]) if f0_hz is not None else None
+    for first, last, seen_from, seen_to in pieces(n_frames, piece_frames, model.context_frames):
+        span = slice(seen_from * hop, seen_to * hop)
+        given: dict[str, Array] = {"frames": np.array([seen_to - seen_from])}
+        for name, array in inputs.items():
+            is_series = name == "mel" or name.endswith("_at")
+            given[name] = np.ascontiguousarray(array[seen_from:seen_to] if is_series else array)[None]
+        given["noise"] = noise(span.start, span.stop - span.start, seed)[None]
+        if pulses_T is not None and f0_hz is not None:
+            given |= {"pulses": pulses_T[span][None], "period_s": periods(f0_hz[span], hop)[None]}
+        wave_BT = model({name: torch.from_numpy(array).to(device) for name, array in given.items()})
+        made: npt.NDArray[np.float32] = wave_BT[0].float().cpu().numpy()
+        yield made[(first - seen_from) * hop : (last - seen_from) * hop]
+
+
+def periods(f0_hz: npt.NDArray[np.float32], hop: int) -> npt.NDArray[np.float32]:
+    """Returns the period in seconds at the centre of each frame (F,), 0 where unvoiced, of F0 per sample (F hop,)."""
+    centre_hz = f0_hz[hop // 2 :: hop]
+    return np.divide(1, centre_hz, where=centre_hz > 0, out=np.zeros(len(centre_hz), np.float32))
