@@ -14,7 +14,6 @@ from autosing.pipeline.threads import one_thread
 one_thread()
 
 import torch  # noqa: E402
-
 from synthetic_set import built  # noqa: E402
 
 from autosing.pipeline.construct.sample import SAMPLES  # noqa: E402
