@@ -44,6 +44,7 @@ __all__ = [
 _MODELS: dict[str, tuple[str, str]] = {
     "acoustic": ("autosing.models.acoustic", "AcousticModel"),
     "aligner": ("autosing.models.aligner", "Aligner"),
+    "codec": ("autosing.models.codec", "Codec"),
     "vocoder": ("autosing.models.vocoder", "Vocoder"),
 }
 

@@ -15,6 +15,7 @@ from autosing.training.task import RunConfig
 if TYPE_CHECKING:
     from autosing.training.tasks.acoustic import AcousticConfig
     from autosing.training.tasks.aligner import AlignerConfig
+    from autosing.training.tasks.codec import CodecConfig
     from autosing.training.tasks.vocoder import VocoderConfig
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -49,6 +50,14 @@ def aligner_synthetic(**settings: Any) -> "AlignerConfig":
     return aligner(**{**usual, **settings})
 
 
+def codec(**settings: Any) -> "CodecConfig":
+    """Sound to codes of several rates, and back to sound."""
+    from autosing.training.tasks.codec import CodecConfig
+
+    usual = {"crop_s": 2.0, "seconds_per_batch": 32.0, "steps": 200_000, "lr": 5e-4, "weight_decay": 1e-5}
+    return CodecConfig(**{**usual, "clip_norm": 10.0, "ema_decay": 0.999, "validate_every": 2000, **settings})
+
+
 def vocoder(**settings: Any) -> "VocoderConfig":
     """Mels and F0 to sound, by spectra of pulses and noise; judged as HiFi-GAN's."""
     from autosing.training.tasks.vocoder import VocoderConfig
@@ -66,6 +75,7 @@ RECIPES: Mapping[str, Callable[..., RunConfig]] = {
     "acoustic": acoustic,
     "aligner": aligner,
     "aligner_synthetic": aligner_synthetic,
+    "codec": codec,
     "soft_vc": soft_vc,
     "unit_vocoder": unit_vocoder,
     "vocoder": vocoder,

@@ -1,0 +1,251 @@
+"""The project's codec: a mel becomes codes of several rates, and the codes a wave.
+
+Levels are residual and of different rates, coarse first, as in SNAC (Siuzdak et al., 2024): each is a vector quantiser
+on the mean of as many latents as its stride says, and quantises what the levels before it left. Every prefix of the
+levels is a codec, since training leaves later ones out at random. Both ends work on frames, not on samples: the encoder
+hears log-mels, the decoder gives spectra (`istft_head`), so it trains on a CPU.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from vector_quantize_pytorch import VectorQuantize
+
+from autosing.models.acoustic import ConvBlocks, MaskedConv, frame_mask
+from autosing.models.excitation import pieces
+from autosing.models.istft_head import IstftHead
+from autosing.models.vocoder import VocoderSize
+from autosing.signal.errors import RowError, UsageError
+from autosing.signal.mel import MelSpec, log_mel
+
+Codes = npt.NDArray[np.integer[Any]]
+Wave = npt.NDArray[np.float32]
+
+PIECE_FRAMES = 800
+# Of the codebooks' running means; a code that no frame of a batch has for long is put on a frame.
+DECAY, DEAD_BELOW = 0.95, 0.5
+
+
+@dataclass(frozen=True)
+class CodecFields:
+    """What a codec is built from.
+
+    Attributes:
+        mel: the `MelSpec` that is heard and whose hop the decoder's spectra have, as a mapping.
+        down: mel frames to a latent.
+        strides: latents to a code of each level, coarse first; the first is a multiple of all others.
+        n_codes: size of each codebook.
+        code_dim: width of the codes.
+        dim: width of the latents and of the layers.
+        layers: of the encoder; the decoder has as many.
+    """
+
+    mel: Mapping[str, Any]
+    down: int
+    strides: Sequence[int]
+    n_codes: int
+    code_dim: int
+    dim: int
+    layers: int
+
+    def __post_init__(self) -> None:
+        strides = list(self.strides)
+        if not strides or min(strides) < 1 or any(strides[0] % stride for stride in strides):
+            raise UsageError(f"the strides of the levels are {strides}; the first must be a multiple of all others")
+        if self.down < 1 or self.n_codes < 2:
+            raise UsageError(f"down is {self.down} and n_codes {self.n_codes}; they must be at least 1 and 2")
+
+    @property
+    def spec(self) -> MelSpec:
+        """The mel's definition."""
+        return MelSpec(**self.mel)
+
+    @property
+    def period_frames(self) -> int:
+        """Mel frames to a code of the coarsest level."""
+        return self.down * max(self.strides)
+
+    @property
+    def rates(self) -> tuple[Fraction, ...]:
+        """Codes per second of each level."""
+        return tuple(self.spec.rate / (self.down * stride) for stride in self.strides)
+
+
+def sized_codec(
+    size: VocoderSize, spec: MelSpec, down: int, strides: Sequence[int], n_codes: int, code_dim: int
+) -> CodecFields:
+    """Returns the fields of a size."""
+    dim, layers = {"tiny": (128, 4), "small": (256, 6), "base": (512, 8)}[size]
+    mel = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
+    return CodecFields(mel, down, tuple(strides), n_codes, code_dim, dim, layers)
+
+
+class Quantiser(nn.Module):
+    """Vectors (B, N, D) to the nearest of a codebook's, in fewer dimensions; the codebook follows means of frames."""
+
+    def __init__(self, dim: int, code_dim: int, n_codes: int, cosine: bool = False) -> None:
+        super().__init__()
+        # The library's own projections go wrong beside a mask (1.32: its commitment loss compares both widths).
+        self.inwards = nn.Linear(dim, code_dim)
+        self.outwards = nn.Linear(code_dim, dim)
+        self.codebook = VectorQuantize(
+            dim=code_dim,
+            codebook_size=n_codes,
+            decay=DECAY,
+            kmeans_init=True,
+            threshold_ema_dead_code=DEAD_BELOW,
+            use_cosine_sim=cosine,
+        )
+
+    def forward(self, x_BND: Tensor, mask_BN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns what is near (B, N, D), its codes (B, N), and how far codes are from vectors, on average."""
+        near_BNC, codes_BN, off = self.codebook(self.inwards(x_BND), mask=mask_BN)
+        return self.outwards(near_BNC), codes_BN, off.sum()
+
+    def of_codes(self, codes_BN: Tensor) -> Tensor:
+        """Returns the vectors (B, N, D) of codes (B, N)."""
+        vectors_BND: Tensor = self.outwards(self.codebook.get_output_from_indices(codes_BN))
+        return vectors_BND
+
+
+class Codec(nn.Module):
+    """Mels (B, F, M) to codes, one (B, N) for each level, and back to waves (B, F hop); F is in whole periods."""
+
+    fields_type: ClassVar = CodecFields
+
+    def __init__(self, fields: CodecFields) -> None:
+        super().__init__()
+        self.fields, self.spec = fields, fields.spec
+        dim, spec, down = fields.dim, fields.spec, fields.down
+        self.heard = MaskedConv(spec.n_mels, dim)
+        self.encoder = ConvBlocks(dim, fields.layers, dropout=0.0)
+        self.together = nn.Linear(dim * down, dim)
+        self.levels = nn.ModuleList(Quantiser(dim, fields.code_dim, fields.n_codes) for _ in fields.strides)
+        self.apart = nn.Linear(dim, dim * down)
+        self.decoder = ConvBlocks(dim, fields.layers, dropout=0.0)
+        self.to_mel = nn.Linear(dim, spec.n_mels)
+        self.head = IstftHead(spec, dim, 2, use_f0=False)
+        self.register_buffer("mel_mean", torch.full((spec.n_mels,), -5.0))
+        self.register_buffer("mel_std", torch.full((spec.n_mels,), 3.0))
+        self.mel_mean: Tensor
+        self.mel_std: Tensor
+
+    @property
+    def context_frames(self) -> int:
+        """Frames on either side that a frame's code or wave depends on, in whole periods."""
+        blocks: int = sum(2 * 2 ** (i % 4) for i in range(self.fields.layers))
+        period = self.fields.period_frames
+        return -(-(blocks + self.head.context_frames + 3) // period) * period + period
+
+    def latents(self, mel_BFM: Tensor, frames_B: Tensor) -> Tensor:
+        """Returns what is quantised (B, F / down, D)."""
+        mask_BF1 = frame_mask(frames_B, mel_BFM[..., 0])
+        normal_BFM = (mel_BFM.float() - self.mel_mean) / self.mel_std
+        hidden_BFD = self.encoder(self.heard(normal_BFM, mask_BF1), mask_BF1) * mask_BF1
+        return self.together(hidden_BFD.reshape(len(hidden_BFD), -1, self.together.in_features))  # type: ignore[no-any-return]
+
+    def quantised(
+        self, latents_BND: Tensor, frames_B: Tensor, levels_B: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Returns the quantised latents (B, N, D), the codes of each level, and how far codes are off, on average.
+
+        Args:
+            latents_BND: in whole periods.
+            frames_B: true mel frames of each sample.
+            levels_B: how many levels each sample has; all where None.
+        """
+        n_latents = latents_BND.shape[1]
+        found_BND, codes, off = torch.zeros_like(latents_BND), [], latents_BND.new_zeros(())
+        for number, (level, stride) in enumerate(zip(self.levels, self.fields.strides, strict=True)):
+            left_BND = latents_BND - found_BND
+            pooled_BKD = left_BND.reshape(len(left_BND), n_latents // stride, stride, -1).mean(2)
+            counted_B = -(-frames_B // (self.fields.down * stride))
+            mask_BK = torch.arange(pooled_BKD.shape[1], device=frames_B.device) < counted_B[:, None]
+            if levels_B is not None:
+                mask_BK = mask_BK & (levels_B > number)[:, None]
+            if self.training and not mask_BK.any():
+                continue
+            quantised_BKD, codes_BK, off_level = level(pooled_BKD, mask_BK)
+            kept_BKD = torch.where(mask_BK[..., None], quantised_BKD, 0.0)
+            found_BND = found_BND + kept_BKD.repeat_interleave(stride, 1)
+            codes.append(codes_BK)
+            off = off + off_level
+        return found_BND, codes, off
+
+    def of_codes(self, codes: Sequence[Tensor]) -> Tensor:
+        """Returns the quantised latents (B, N, D) of the codes (B, N / stride) of the first levels."""
+        found: list[Tensor] = []
+        for level, stride, one in zip(self.levels, self.fields.strides, codes, strict=False):
+            quantiser: Any = level
+            found.append(quantiser.of_codes(one).repeat_interleave(stride, 1))
+        return torch.stack(found).sum(0)
+
+    def wave(self, latents_BND: Tensor, frames_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns waves (B, F hop), and the mels (B, F, M) that their spectra begin with."""
+        hidden_BFD = self.apart(latents_BND).reshape(len(latents_BND), -1, self.fields.dim)
+        mask_BF1 = frame_mask(frames_B, hidden_BFD[..., 0])
+        hidden_BFD = self.decoder(hidden_BFD, mask_BF1)
+        mel_BFM = self.to_mel(hidden_BFD) * self.mel_std + self.mel_mean
+        wave_BT = self.head(hidden_BFD, mask_BF1, {"mel": mel_BFM})
+        return wave_BT * mask_BF1[..., 0].repeat_interleave(self.spec.hop, 1), mel_BFM
+
+
+@torch.inference_mode()
+def encode(model: Codec, wave: Wave) -> list[npt.NDArray[np.uint16]]:
+    """Returns the codes (N,) of each level of a wave (T,) at the mel's sample rate; memory is flat in its length.
+
+    The wave is taken to be silent after its end, up to the end of a code of the coarsest level.
+    """
+    fields, spec, device = model.fields, model.spec, next(model.parameters()).device
+    period = fields.period_frames
+    n_frames = -(-len(wave) // (spec.hop * period)) * period
+    found: list[list[Codes]] = [[] for _ in fields.strides]
+    mel = log_mel(wave, spec, n_frames)
+    for first, last, seen_from, seen_to in pieces(n_frames, PIECE_FRAMES // period * period, model.context_frames):
+        heard = torch.from_numpy(mel[seen_from:seen_to])[None].to(device)
+        frames = torch.tensor([seen_to - seen_from], device=device)
+        _, codes, _ = model.quantised(model.latents(heard, frames), frames)
+        for kept, one, stride in zip(found, codes, fields.strides, strict=True):
+            unit = fields.down * stride
+            kept.append(one[0, (first - seen_from) // unit : (last - seen_from) // unit].cpu().numpy())
+    empty = np.zeros(0, np.uint16)
+    return [np.concatenate([empty, *kept]).astype(np.uint16) for kept in found]
+
+
+@torch.inference_mode()
+def decode(model: Codec, codes: Sequence[Codes]) -> Iterator[Wave]:
+    """Yields the wave of codes (N,) of the first levels piece by piece; together they are what one pass would give.
+
+    Raises:
+        RowError: the levels are not of one length in time, too many, or hold a code that is none.
+    """
+    fields, device = model.fields, next(model.parameters()).device
+    n_frames = _frames(fields, codes)
+    period = fields.period_frames
+    for first, last, seen_from, seen_to in pieces(n_frames, PIECE_FRAMES // period * period, model.context_frames):
+        part = []
+        for one, stride in zip(codes, fields.strides, strict=False):
+            unit = fields.down * stride
+            part.append(torch.from_numpy(one[seen_from // unit : seen_to // unit].astype(np.int64))[None].to(device))
+        frames = torch.tensor([seen_to - seen_from], device=device)
+        wave_BT, _ = model.wave(model.of_codes(part), frames)
+        made: Wave = wave_BT[0].float().cpu().numpy()
+        yield made[(first - seen_from) * model.spec.hop : (last - seen_from) * model.spec.hop]
+
+
+def _frames(fields: CodecFields, codes: Sequence[Codes]) -> int:
+    if not 1 <= len(codes) <= len(fields.strides):
+        raise RowError(f"{len(codes)} levels of codes for a codec of {len(fields.strides)}")
+    lengths = {len(one) * fields.down * stride for one, stride in zip(codes, fields.strides, strict=False)}
+    if len(lengths) > 1 or max(lengths) % fields.period_frames:
+        raise RowError(f"levels of {[len(one) for one in codes]} codes do not fit strides {list(fields.strides)}")
+    highest = max((int(one.max(initial=0)) for one in codes), default=0)
+    if highest >= fields.n_codes:
+        raise RowError(f"there is a code {highest}, and the codebooks have {fields.n_codes}")
+    return max(lengths)

@@ -1,0 +1,122 @@
+"""The codec's trainer: a wave to codes of several rates and back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional
+
+from autosing.models.codec import Codec, sized_codec
+from autosing.signal.errors import UsageError
+from autosing.signal.mel import log_mel_torch
+from autosing.training.loader import Batch
+from autosing.training.manifest import AUDIO, Manifest
+from autosing.training.sample import Sample
+from autosing.training.task import Tensors
+from autosing.training.tasks.waves import WaveConfig, WaveTask
+
+COMMITMENT, DECODED_MEL = "commitment", "decoded_mel"
+# Of samples that have only some of the levels in training.
+PARTIAL_SHARE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecConfig(WaveConfig):
+    """Settings of the codec's trainer.
+
+    Attributes:
+        down: mel frames to a latent.
+        strides: latents to a code of each level, coarse first, with commas between them.
+        n_codes: size of each level's codebook.
+        code_dim: width of the codes.
+    """
+
+    down: int = 2
+    strides: str = "4,2,1"
+    n_codes: int = 1024
+    code_dim: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.code_dim < 1:
+            raise UsageError(f"code_dim is {self.code_dim}; it must be above 0")
+        sized_codec(self.size, self.spec, self.down, self.levels, self.n_codes, self.code_dim)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels' strides."""
+        try:
+            return tuple(int(stride) for stride in self.strides.split(","))
+        except ValueError as error:
+            raise UsageError(f"strides is {self.strides!r}; give whole numbers, for example 4,2,1") from error
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The series that are read of every sample."""
+        return (AUDIO,)
+
+    def task(self, manifest: Manifest) -> "CodecTask":
+        """Returns the task on a built set."""
+        return CodecTask(self, manifest)
+
+
+class CodecTask(WaveTask):
+    """Waves to codes and back."""
+
+    more_weights: ClassVar[Mapping[str, float]] = {COMMITMENT: 0.25}
+    # A level that no sample of a batch has.
+    leaves_unused: ClassVar[bool] = True
+    config: CodecConfig
+
+    def network(self) -> Codec:
+        """Returns the codec with random weights."""
+        config = self.config
+        fields = sized_codec(config.size, self.spec, config.down, config.levels, config.n_codes, config.code_dim)
+        return Codec(fields)
+
+    def contract(self) -> Mapping[str, Any]:
+        """Returns the mel, and rates and sizes of the codes."""
+        fields = sized_codec(
+            self.config.size, self.spec, self.config.down, self.config.levels, self.config.n_codes, self.config.code_dim
+        )
+        rates = [str(rate) for rate in fields.rates]
+        return {**super().contract(), "codes": {"rates": rates, "sizes": [self.config.n_codes] * len(rates)}}
+
+    def collate(self, samples: Sequence[Sample], *, training: bool) -> Batch:
+        """Returns waves, and how many levels each sample has."""
+        batch = super().collate(samples, training=training)
+        levels = np.array([self._levels(sample, training) for sample in samples], np.int64)
+        frames = batch.counts["mel"]
+        return replace(
+            batch,
+            arrays={**batch.arrays, "levels": levels},
+            counts={**batch.counts, COMMITMENT: frames, DECODED_MEL: frames},
+        )
+
+    def made(self, network: Codec, batch: Tensors) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Returns waves (B, T), how far codes are from latents, and the error of the mels inside."""
+        mel_BFM = log_mel_torch(batch["audio"], self.spec).transpose(1, 2)
+        frames_B, n_frames = batch["frames"], mel_BFM.shape[1]
+        period = network.fields.period_frames
+        mel_BFM = functional.pad(mel_BFM, (0, 0, 0, -n_frames % period), value=float(np.log(self.spec.floor)))
+        latents_BND = network.latents(mel_BFM, frames_B)
+        quantised_BND, _, off = network.quantised(latents_BND, frames_B, batch["levels"] if network.training else None)
+        wave_BT, decoded_BFM = network.wave(quantised_BND, frames_B)
+        apart_BF = (decoded_BFM - mel_BFM).abs().mean(2)[:, :n_frames] * _mask(frames_B, n_frames)
+        wave_BT = wave_BT[:, : n_frames * self.spec.hop]
+        return wave_BT, {COMMITMENT: off * frames_B.sum(), DECODED_MEL: apart_BF.sum()}
+
+    def _levels(self, sample: Sample, training: bool) -> int:
+        n_levels = len(self.config.levels)
+        rng = sample.rng("levels")
+        if training and rng.random() < PARTIAL_SHARE:
+            return int(rng.integers(1, n_levels + 1))
+        return n_levels
+
+
+def _mask(frames_B: Tensor, n_frames: int) -> Tensor:
+    from torch import arange
+
+    return (arange(n_frames, device=frames_B.device) < frames_B[:, None]).float()
