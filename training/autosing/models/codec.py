@@ -3,7 +3,8 @@
 Levels are residual and of different rates, coarse first, as in SNAC (Siuzdak et al., 2024): each is a vector quantiser
 on the mean of as many latents as its stride says, and quantises what the levels before it left. Every prefix of the
 levels is a codec, since training leaves later ones out at random. Both ends work on frames, not on samples: the encoder
-hears log-mels, the decoder gives spectra (`istft_head`), so it trains on a CPU.
+hears log-mels, the decoder gives spectra (`istft_head`), so it trains on a CPU. A codec for voices tells the pitch from
+its codes and shapes pulses; without, phases are learned, which takes judges and far longer.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +19,9 @@ from torch import Tensor, nn
 from vector_quantize_pytorch import VectorQuantize
 
 from autosing.models.acoustic import ConvBlocks, MaskedConv, frame_mask
-from autosing.models.excitation import pieces
+from autosing.models.excitation import PulseTrain, noise, pieces, sample_f0
 from autosing.models.istft_head import IstftHead
+from autosing.models.pitch_bins import PitchBins
 from autosing.models.vocoder import VocoderSize
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.mel import MelSpec, log_mel
@@ -28,6 +30,7 @@ Codes = npt.NDArray[np.integer[Any]]
 Wave = npt.NDArray[np.float32]
 
 PIECE_FRAMES = 800
+BINS = PitchBins()
 # Of the codebooks' running means; a code that no frame of a batch has for long is put on a frame.
 DECAY, DEAD_BELOW = 0.95, 0.5
 
@@ -42,6 +45,7 @@ class CodecFields:
         strides: latents to a code of each level, coarse first; the first is a multiple of all others.
         n_codes: size of each codebook.
         code_dim: width of the codes.
+        use_f0: whether the decoder tells the pitch and shapes pulses.
         dim: width of the latents and of the layers.
         layers: of the encoder; the decoder has as many.
     """
@@ -51,6 +55,7 @@ class CodecFields:
     strides: Sequence[int]
     n_codes: int
     code_dim: int
+    use_f0: bool
     dim: int
     layers: int
 
@@ -78,12 +83,12 @@ class CodecFields:
 
 
 def sized_codec(
-    size: VocoderSize, spec: MelSpec, down: int, strides: Sequence[int], n_codes: int, code_dim: int
+    size: VocoderSize, spec: MelSpec, down: int, strides: Sequence[int], n_codes: int, code_dim: int, use_f0: bool
 ) -> CodecFields:
     """Returns the fields of a size."""
     dim, layers = {"tiny": (128, 4), "small": (256, 6), "base": (512, 8)}[size]
     mel = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
-    return CodecFields(mel, down, tuple(strides), n_codes, code_dim, dim, layers)
+    return CodecFields(mel, down, tuple(strides), n_codes, code_dim, use_f0, dim, layers)
 
 
 class Quantiser(nn.Module):
@@ -130,7 +135,9 @@ class Codec(nn.Module):
         self.apart = nn.Linear(dim, dim * down)
         self.decoder = ConvBlocks(dim, fields.layers, dropout=0.0)
         self.to_mel = nn.Linear(dim, spec.n_mels)
-        self.head = IstftHead(spec, dim, 2, use_f0=False)
+        # Of voicing, and of each bin of pitch.
+        self.to_pitch = nn.Linear(dim, 1 + BINS.n) if fields.use_f0 else None
+        self.head = IstftHead(spec, dim, 2, fields.use_f0)
         self.register_buffer("mel_mean", torch.full((spec.n_mels,), -5.0))
         self.register_buffer("mel_std", torch.full((spec.n_mels,), 3.0))
         self.mel_mean: Tensor
@@ -186,14 +193,42 @@ class Codec(nn.Module):
             found.append(quantiser.of_codes(one).repeat_interleave(stride, 1))
         return torch.stack(found).sum(0)
 
-    def wave(self, latents_BND: Tensor, frames_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns waves (B, F hop), and the mels (B, F, M) that their spectra begin with."""
+    def decoded(self, latents_BND: Tensor, frames_B: Tensor) -> "Decoded":
+        """Returns what latents (B, N, D) say of each frame."""
         hidden_BFD = self.apart(latents_BND).reshape(len(latents_BND), -1, self.fields.dim)
         mask_BF1 = frame_mask(frames_B, hidden_BFD[..., 0])
         hidden_BFD = self.decoder(hidden_BFD, mask_BF1)
         mel_BFM = self.to_mel(hidden_BFD) * self.mel_std + self.mel_mean
-        wave_BT = self.head(hidden_BFD, mask_BF1, {"mel": mel_BFM})
-        return wave_BT * mask_BF1[..., 0].repeat_interleave(self.spec.hop, 1), mel_BFM
+        return Decoded(hidden_BFD, mask_BF1, mel_BFM, self.to_pitch(hidden_BFD) if self.to_pitch else None)
+
+    def wave(self, decoded: "Decoded", excitation: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Returns waves (B, F hop); `excitation` is `pulses` and `noise` (B, F hop) for a codec that uses F0."""
+        inputs = {"mel": decoded.mel, **(excitation or {})}
+        wave_BT: Tensor = self.head(decoded.hidden, decoded.mask, inputs)
+        return wave_BT * decoded.mask[..., 0].repeat_interleave(self.spec.hop, 1)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What codes say of each frame.
+
+    Attributes:
+        hidden: (B, F, D).
+        mask: (B, F, 1), 1 where there is a frame.
+        mel: (B, F, M).
+        pitch: (B, F, 1 + N), logits of voicing and of the bins; None of a codec without.
+    """
+
+    hidden: Tensor
+    mask: Tensor
+    mel: Tensor
+    pitch: Tensor | None
+
+    @property
+    def f0_hz(self) -> Tensor:
+        """The pitch (B, F), 0 where unvoiced."""
+        assert self.pitch is not None
+        return torch.where(self.pitch[..., 0] > 0, BINS.pitch_hz(self.pitch[..., 1:]), 0.0)
 
 
 @torch.inference_mode()
@@ -207,7 +242,7 @@ def encode(model: Codec, wave: Wave) -> list[npt.NDArray[np.uint16]]:
     n_frames = -(-len(wave) // (spec.hop * period)) * period
     found: list[list[Codes]] = [[] for _ in fields.strides]
     mel = log_mel(wave, spec, n_frames)
-    for first, last, seen_from, seen_to in pieces(n_frames, PIECE_FRAMES // period * period, model.context_frames):
+    for first, last, seen_from, seen_to in _pieces(model, n_frames):
         heard = torch.from_numpy(mel[seen_from:seen_to])[None].to(device)
         frames = torch.tensor([seen_to - seen_from], device=device)
         _, codes, _ = model.quantised(model.latents(heard, frames), frames)
@@ -219,24 +254,54 @@ def encode(model: Codec, wave: Wave) -> list[npt.NDArray[np.uint16]]:
 
 
 @torch.inference_mode()
-def decode(model: Codec, codes: Sequence[Codes]) -> Iterator[Wave]:
+def decode(model: Codec, codes: Sequence[Codes], seed: int = 0) -> Iterator[Wave]:
     """Yields the wave of codes (N,) of the first levels piece by piece; together they are what one pass would give.
+
+    Args:
+        model: in evaluation mode.
+        codes: of the first levels.
+        seed: of the noise; the same seed gives the same wave.
 
     Raises:
         RowError: the levels are not of one length in time, too many, or hold a code that is none.
     """
+    hop, n_frames = model.spec.hop, _frames(model.fields, codes)
+    pulses_T = _pulses(model, codes, n_frames) if model.fields.use_f0 else None
+    for first, last, seen_from, seen_to in _pieces(model, n_frames):
+        decoded = _decoded(model, codes, seen_from, seen_to)
+        excitation = {}
+        if pulses_T is not None:
+            span = slice(seen_from * hop, seen_to * hop)
+            given = {"pulses": pulses_T[span], "noise": noise(span.start, span.stop - span.start, seed)}
+            excitation = {name: torch.from_numpy(one)[None].to(decoded.mel.device) for name, one in given.items()}
+        made: Wave = model.wave(decoded, excitation)[0].float().cpu().numpy()
+        yield made[(first - seen_from) * hop : (last - seen_from) * hop]
+
+
+def _pulses(model: Codec, codes: Sequence[Codes], n_frames: int) -> Wave:
+    """Returns the pulses (T,) of a whole recording: a phase is the sum of all that was before it."""
+    found = [np.zeros(0, np.float32)]
+    for first, last, seen_from, seen_to in _pieces(model, n_frames):
+        f0_hz = _decoded(model, codes, seen_from, seen_to).f0_hz[0].float().cpu().numpy()
+        found.append(f0_hz[first - seen_from : last - seen_from])
+    f0_hz = np.concatenate(found)
+    times = (np.arange(n_frames * model.spec.hop) + 0.5) / model.spec.hop - 0.5
+    return PulseTrain(model.spec.sample_rate).next(sample_f0(f0_hz, f0_hz > 0, times))
+
+
+def _pieces(model: Codec, n_frames: int) -> Iterator[tuple[int, int, int, int]]:
+    period = model.fields.period_frames
+    return pieces(n_frames, max(PIECE_FRAMES // period, 1) * period, model.context_frames)
+
+
+def _decoded(model: Codec, codes: Sequence[Codes], first: int, last: int) -> Decoded:
+    """Returns what the codes say of frames `first` to `last`, which begin and end whole periods."""
     fields, device = model.fields, next(model.parameters()).device
-    n_frames = _frames(fields, codes)
-    period = fields.period_frames
-    for first, last, seen_from, seen_to in pieces(n_frames, PIECE_FRAMES // period * period, model.context_frames):
-        part = []
-        for one, stride in zip(codes, fields.strides, strict=False):
-            unit = fields.down * stride
-            part.append(torch.from_numpy(one[seen_from // unit : seen_to // unit].astype(np.int64))[None].to(device))
-        frames = torch.tensor([seen_to - seen_from], device=device)
-        wave_BT, _ = model.wave(model.of_codes(part), frames)
-        made: Wave = wave_BT[0].float().cpu().numpy()
-        yield made[(first - seen_from) * model.spec.hop : (last - seen_from) * model.spec.hop]
+    part = []
+    for one, stride in zip(codes, fields.strides, strict=False):
+        unit = fields.down * stride
+        part.append(torch.from_numpy(one[first // unit : last // unit].astype(np.int64))[None].to(device))
+    return model.decoded(model.of_codes(part), torch.tensor([last - first], device=device))
 
 
 def _frames(fields: CodecFields, codes: Sequence[Codes]) -> int:

@@ -5,19 +5,20 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-from autosing.models.codec import Codec, sized_codec
+from autosing.models.codec import BINS, Codec, CodecFields, Decoded, sized_codec
 from autosing.signal.errors import UsageError
 from autosing.signal.mel import log_mel_torch
 from autosing.training.loader import Batch
-from autosing.training.manifest import AUDIO, Manifest
+from autosing.training.manifest import Manifest
 from autosing.training.sample import Sample
 from autosing.training.task import Tensors
 from autosing.training.tasks.waves import WaveConfig, WaveTask
 
-COMMITMENT, DECODED_MEL = "commitment", "decoded_mel"
+COMMITMENT, DECODED_MEL, VOICING, PITCH = "commitment", "decoded_mel", "voicing", "pitch"
 # Of samples that have only some of the levels in training.
 PARTIAL_SHARE = 0.5
 
@@ -42,7 +43,8 @@ class CodecConfig(WaveConfig):
         super().__post_init__()
         if self.code_dim < 1:
             raise UsageError(f"code_dim is {self.code_dim}; it must be above 0")
-        sized_codec(self.size, self.spec, self.down, self.levels, self.n_codes, self.code_dim)
+        if not self.fields.strides:
+            raise UsageError("strides is empty; a codec has at least one level")
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -53,9 +55,9 @@ class CodecConfig(WaveConfig):
             raise UsageError(f"strides is {self.strides!r}; give whole numbers, for example 4,2,1") from error
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """The series that are read of every sample."""
-        return (AUDIO,)
+    def fields(self) -> CodecFields:
+        """What the codec is built from."""
+        return sized_codec(self.size, self.spec, self.down, self.levels, self.n_codes, self.code_dim, self.use_f0)
 
     def task(self, manifest: Manifest) -> "CodecTask":
         """Returns the task on a built set."""
@@ -65,23 +67,18 @@ class CodecConfig(WaveConfig):
 class CodecTask(WaveTask):
     """Waves to codes and back."""
 
-    more_weights: ClassVar[Mapping[str, float]] = {COMMITMENT: 0.25}
+    more_weights: ClassVar[Mapping[str, float]] = {COMMITMENT: 0.25, PITCH: 0.2}
     # A level that no sample of a batch has.
     leaves_unused: ClassVar[bool] = True
     config: CodecConfig
 
     def network(self) -> Codec:
         """Returns the codec with random weights."""
-        config = self.config
-        fields = sized_codec(config.size, self.spec, config.down, config.levels, config.n_codes, config.code_dim)
-        return Codec(fields)
+        return Codec(self.config.fields)
 
     def contract(self) -> Mapping[str, Any]:
         """Returns the mel, and rates and sizes of the codes."""
-        fields = sized_codec(
-            self.config.size, self.spec, self.config.down, self.config.levels, self.config.n_codes, self.config.code_dim
-        )
-        rates = [str(rate) for rate in fields.rates]
+        rates = [str(rate) for rate in self.config.fields.rates]
         return {**super().contract(), "codes": {"rates": rates, "sizes": [self.config.n_codes] * len(rates)}}
 
     def collate(self, samples: Sequence[Sample], *, training: bool) -> Batch:
@@ -92,7 +89,7 @@ class CodecTask(WaveTask):
         return replace(
             batch,
             arrays={**batch.arrays, "levels": levels},
-            counts={**batch.counts, COMMITMENT: frames, DECODED_MEL: frames},
+            counts={**batch.counts, **dict.fromkeys((COMMITMENT, DECODED_MEL, VOICING, PITCH), frames)},
         )
 
     def made(self, network: Codec, batch: Tensors) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -103,10 +100,24 @@ class CodecTask(WaveTask):
         mel_BFM = functional.pad(mel_BFM, (0, 0, 0, -n_frames % period), value=float(np.log(self.spec.floor)))
         latents_BND = network.latents(mel_BFM, frames_B)
         quantised_BND, _, off = network.quantised(latents_BND, frames_B, batch["levels"] if network.training else None)
-        wave_BT, decoded_BFM = network.wave(quantised_BND, frames_B)
-        apart_BF = (decoded_BFM - mel_BFM).abs().mean(2)[:, :n_frames] * _mask(frames_B, n_frames)
-        wave_BT = wave_BT[:, : n_frames * self.spec.hop]
-        return wave_BT, {COMMITMENT: off * frames_B.sum(), DECODED_MEL: apart_BF.sum()}
+        decoded = network.decoded(quantised_BND, frames_B)
+        mask_BF = decoded.mask[..., 0]
+        apart_BF = (decoded.mel - mel_BFM).abs().mean(2) * mask_BF
+        found = {COMMITMENT: off * frames_B.sum(), DECODED_MEL: apart_BF.sum()}
+        excitation = self._excitation(network, batch, decoded)
+        if decoded.pitch is not None:
+            period_BF = functional.pad(batch["period_s"], (0, -n_frames % period))
+            found |= _pitch_losses(decoded.pitch.float(), period_BF, mask_BF)
+        return network.wave(decoded, excitation)[:, : n_frames * self.spec.hop], found
+
+    def _excitation(self, network: Codec, batch: Tensors, decoded: Decoded) -> dict[str, Tensor]:
+        """Returns pulses and noise (B, T): in training of the true F0, else of that which the codes tell."""
+        given = dict(batch)
+        if decoded.pitch is not None and not network.training:
+            given["f0_hz"] = decoded.f0_hz.repeat_interleave(self.spec.hop, 1)
+        found = self.excitation(given)
+        length = decoded.mel.shape[1] * self.spec.hop
+        return {name: functional.pad(one, (0, length - one.shape[1])) for name, one in found.items()}
 
     def _levels(self, sample: Sample, training: bool) -> int:
         n_levels = len(self.config.levels)
@@ -116,7 +127,10 @@ class CodecTask(WaveTask):
         return n_levels
 
 
-def _mask(frames_B: Tensor, n_frames: int) -> Tensor:
-    from torch import arange
-
-    return (arange(n_frames, device=frames_B.device) < frames_B[:, None]).float()
+def _pitch_losses(pitch_BFP: Tensor, period_BF: Tensor, mask_BF: Tensor) -> dict[str, Tensor]:
+    """Returns the cross-entropies of voicing and, where voiced, of the bins of pitch, in nats, summed over frames."""
+    voiced_BF = (period_BF > 0).float()
+    voicing_BF = functional.binary_cross_entropy_with_logits(pitch_BFP[..., 0], voiced_BF, reduction="none")
+    wanted_BFN = BINS.soft_labels(1 / torch.where(period_BF > 0, period_BF, 1.0))
+    pitch_BF = -(wanted_BFN * pitch_BFP[..., 1:].log_softmax(-1)).sum(-1) * voiced_BF
+    return {VOICING: (voicing_BF * mask_BF).sum(), PITCH: (pitch_BF * mask_BF).sum()}

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from autosing.models.acoustic_input import pad_stack
 from autosing.models.discriminators import Discriminators, adversarial_loss, discriminator_loss, feature_loss
-from autosing.models.vocoder import VocoderSize
+from autosing.models.excitation import pulses, sample_f0
+from autosing.models.vocoder import VocoderSize, periods
 from autosing.signal.errors import DataError, UsageError
 from autosing.signal.mel import MelSpec, log_mel
 from autosing.signal.resample import resample
@@ -47,6 +49,7 @@ class WaveConfig(RunConfig):
 
     Attributes:
         size: of the network and of its judges.
+        use_f0: whether pitch is known: `f0_hz` and `voiced` are read.
         mel: `24k` for BigVGAN's 100 bands at 24 kHz, `44k` for 128 bands at 44.1 kHz.
         mel_weight: of the log-mel's error.
         magnitude_weight: of the error of the spectra's log magnitudes.
@@ -56,6 +59,7 @@ class WaveConfig(RunConfig):
     """
 
     size: VocoderSize = "small"
+    use_f0: bool = True
     mel: MelName = "24k"
     mel_weight: float = 1.0
     magnitude_weight: float = 1.0
@@ -70,6 +74,11 @@ class WaveConfig(RunConfig):
                 raise UsageError(f"{name} is {getattr(self, name)}; it must not be below 0")
         if not self.mel_weight + self.magnitude_weight:
             raise UsageError("mel_weight and magnitude_weight are both 0; judges alone teach nothing in time")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The series that are read of every sample."""
+        return AUDIO, *(("f0_hz", "voiced") if self.use_f0 else ())
 
     @property
     def spec(self) -> MelSpec:
@@ -154,13 +163,20 @@ class WaveTask(Task[Judged]):
         }
 
     def collate(self, samples: Sequence[Sample], *, training: bool) -> Batch:
-        """Returns waves and their numbers of frames side by side."""
+        """Returns waves and their numbers of frames, noise, and F0 of their samples, side by side."""
         waves = [self.wave(sample, training) for sample in samples]
         frames = np.array([len(wave) // self.spec.hop for wave in waves], np.int64)
         counts = dict.fromkeys((MEL, MAGNITUDE), int(frames.sum()))
         counts |= dict.fromkeys((ADVERSARIAL, FEATURES, JUDGES), len(samples))
         seconds = sum(float(sample.info["seconds"]) for sample in samples)
-        arrays = {"audio": pad_stack(waves), "frames": frames}
+        arrays: dict[str, npt.NDArray[Any]] = {"audio": pad_stack(waves), "frames": frames}
+        noises = [s.rng("noise").standard_normal(len(w), np.float32) for s, w in zip(samples, waves, strict=True)]
+        arrays["noise"] = pad_stack(noises)
+        if self.config.use_f0:
+            f0 = [self._f0(sample, len(wave)) for sample, wave in zip(samples, waves, strict=True)]
+            arrays["f0_hz"] = pad_stack(f0)
+            arrays["period_s"] = pad_stack([periods(one, self.spec.hop) for one in f0])
+            arrays["start_turns"] = np.array([s.rng("phase").random() if training else 0.0 for s in samples])
         return Batch(arrays, counts, tuple(sample.key for sample in samples), seconds)
 
     def losses(self, model: Judged, batch: dict[str, Tensor], phase: str) -> Mapping[str, Tensor]:
@@ -206,6 +222,23 @@ class WaveTask(Task[Judged]):
         mels = {name: log_mel(wave, self.spec, length // self.spec.hop) for name, wave in waves.items()}
         sounds = {name: Sound(wave, self.spec.sample_rate) for name, wave in waves.items()}
         return Look({"mel": mel_figure(mels, self.spec.rate, None, self.spec)}, sounds)
+
+    def excitation(self, batch: Tensors) -> dict[str, Tensor]:
+        """Returns pulses and noise (B, T) of the true F0; noise alone where it is not known."""
+        found = {"noise": batch["noise"]}
+        if self.config.use_f0:
+            found["pulses"], _ = pulses(batch["f0_hz"], self.spec.sample_rate, batch["start_turns"])
+        return found
+
+    def rate(self, name: str) -> Fraction:
+        """Returns the rate of a series."""
+        rate = self.column_of[name].rate
+        assert rate is not None
+        return rate
+
+    def _f0(self, sample: Sample, n_samples: int) -> npt.NDArray[np.float32]:
+        times = (np.arange(n_samples) + 0.5) * float(self.rate("f0_hz")) / self.spec.sample_rate - 0.5
+        return sample_f0(sample.series["f0_hz"], sample.series["voiced"], times)
 
     def wave(self, sample: Sample, training: bool) -> npt.NDArray[np.float32]:
         """Returns a sample's wave at the mel's rate, of whole frames; in training at any level and either polarity."""

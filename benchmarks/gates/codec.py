@@ -1,0 +1,142 @@
+"""Gate of the codec: on held-out synthetic songs each level lowers the error, and all beat k-means at equal bits.
+
+    python benchmarks/gates/codec.py [--steps N] [--set recipe.field=value ...]
+
+The error is the log-mel's of the decoded wave; that of k-means is of its centroids, before any vocoder. Codes go into
+columns, from there into tars, and come out as the codec gave them.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+from autosing.pipeline.threads import one_thread
+
+one_thread()
+
+import numpy as np  # noqa: E402
+import numpy.typing as npt  # noqa: E402
+import torch  # noqa: E402
+from synthetic_set import built  # noqa: E402
+
+from autosing.models.codecs import AnyCodec, load_codec  # noqa: E402
+from autosing.pipeline.construct.inputs import NamedDataset  # noqa: E402
+from autosing.pipeline.construct.sample import SAMPLES, SampleSpec  # noqa: E402
+from autosing.pipeline.construct.shards import construct_dataset  # noqa: E402
+from autosing.pipeline.dataset import Dataset  # noqa: E402
+from autosing.pipeline.ingest.synthetic import SyntheticSource  # noqa: E402
+from autosing.pipeline.run import RunOptions, process  # noqa: E402
+from autosing.pipeline.settings import Project  # noqa: E402
+from autosing.signal.frame_spill import FrameSpill  # noqa: E402
+from autosing.signal.kmeans import assign, fit_codebook  # noqa: E402
+from autosing.signal.mel import MelSpec, log_mel  # noqa: E402
+from autosing.signal.resample import resample  # noqa: E402
+from autosing.training.manifest import AUDIO  # noqa: E402
+from autosing.training.metrics import mel_l1  # noqa: E402
+from autosing.training.run import train  # noqa: E402
+from autosing.training.shards import ShardSet  # noqa: E402
+
+Wave = npt.NDArray[np.float32]
+SPEC = MelSpec()
+LEAST_GAIN, LEAST_USE = 0.20, 0.90
+
+
+def main() -> None:
+    """Prints the figures; exit code 1 where a limit is passed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--songs", type=int, default=96)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="a folder for the run and the sets")
+    parser.add_argument("--set", action="append", default=[], help="of the recipe")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.keep or Path(scratch)
+        shards = folder / "synthetic" / "shards"
+        if not shards.exists():
+            source = SyntheticSource(options.songs, options.seconds, 0, 8)
+            built(folder / "synthetic", source, SAMPLES["vocoder"], ("f0",))
+        torch.set_num_threads(options.threads)
+        settings = ["size=tiny", "n_codes=256", "code_dim=8", "lr=2e-3", "warmup_steps=20", "seconds_per_batch=16"]
+        settings += ["adversarial_weight=0", "ema_decay=0.99", f"seed={options.seed}", "validate_samples=8"]
+        settings += [f"{name}={options.steps}" for name in ("steps", "validate_every", "save_every")]
+        started = time.process_time()
+        run = train("codec", shards, folder / f"run-{options.seed}", [*settings, *options.set])
+        assert run.model is not None
+        print(f"trained in {time.process_time() - started:.0f} CPU s")
+        codec = load_codec(str(run.model), device="cpu")
+        good = [judged(codec, shards), round_trip(folder, codec, str(run.model))]
+    sys.exit(not all(good))
+
+
+def judged(codec: AnyCodec, shards: Path) -> bool:
+    """Prints errors by the number of levels, use of the codes, and k-means; returns whether all limits are kept."""
+    held_out, trained = waves(shards, "test"), waves(shards, "train")
+    true = [log_mel(wave, SPEC, len(wave) // SPEC.hop) for wave in held_out]
+    codes = [codec.encode(wave) for wave in held_out]
+    errors = []
+    for n in range(1, len(codec.info.rates) + 1):
+        made = [codec.decode(one[:n])[: len(wave)] for one, wave in zip(codes, held_out, strict=True)]
+        errors.append(mel_l1([log_mel(wave, SPEC, len(wave) // SPEC.hop) for wave in made], true))
+    used = [len(np.unique(np.concatenate(level))) for level in zip(*codes, *map(codec.encode, trained), strict=True)]
+    bits = codec.info.bits_per_second
+    k = round(2 ** (bits / float(SPEC.rate)))
+    kmeans = mel_l1(by_kmeans(trained, true, k), true)
+    print(f"mel-L1 by levels: {', '.join(f'{error:.3f}' for error in errors)}; {bits:.0f} bit/s")
+    print(f"codes used: {', '.join(f'{n} of {size}' for n, size in zip(used, codec.info.sizes, strict=True))}")
+    print(f"k-means of frames, k={k}, {np.log2(k) * float(SPEC.rate):.0f} bit/s: mel-L1 {kmeans:.3f}")
+    falls = all(a > b for a, b in pairwise(errors))
+    uses = all(n >= LEAST_USE * size for n, size in zip(used, codec.info.sizes, strict=True))
+    gain = 1 - errors[-1] / kmeans
+    print(f"each level lowers the error: {falls}; codes used: {uses}; {100 * gain:.0f} % below k-means")
+    return bool(falls and uses and gain >= LEAST_GAIN)
+
+
+def waves(shards: Path, split: str) -> list[Wave]:
+    """Returns the waves of a split, in whole frames."""
+    found, held_out = [], ShardSet.open(shards, split)
+    for i in range(len(held_out)):
+        sample = held_out.read(i, [AUDIO])
+        wave = resample(sample.series[AUDIO], sample.sample_rate_hz, SPEC.sample_rate)
+        found.append(wave[: len(wave) // SPEC.hop * SPEC.hop])
+    return found
+
+
+def by_kmeans(trained: list[Wave], true: list[npt.NDArray[np.float32]], k: int) -> list[npt.NDArray[np.float32]]:
+    """Returns mels whose frames are the nearest of `k` centroids of training frames."""
+    with tempfile.TemporaryDirectory() as scratch, FrameSpill(Path(scratch)) as spill:
+        for wave in trained:
+            spill.append(log_mel(wave, SPEC, len(wave) // SPEC.hop))
+        centroids, _ = fit_codebook(spill, k)
+    return [centroids[assign(mel, centroids)] for mel in true]
+
+
+def round_trip(folder: Path, codec: AnyCodec, model: str) -> bool:
+    """Returns whether codes come out of tars as the codec gives them, at every rate, and decode to as long a wave."""
+    entry = Project().dataset(str(folder / "synthetic" / "songs"))
+    dataset = Dataset(entry.path)
+    process(dataset, Project().graph(entry, (f"codes.model={model}",)), ["codes"], RunOptions("local"))
+    names = [f"codes_{n}" for n in range(len(codec.info.rates))]
+    spec = SampleSpec("codes", {name: f"codes.{name}" for name in names}, cuts=None, audio="voice")
+    out = folder / "codes"
+    construct_dataset([NamedDataset("gate", dataset)], str(out), replace(spec, valid_songs=1))
+    tars, same = ShardSet.open(out, "train"), True
+    for i in range(len(tars)):
+        sample = tars.read(i, [AUDIO, *names])
+        stored = [sample.series[name] for name in names]
+        wave = resample(sample.series[AUDIO], sample.sample_rate_hz, codec.info.sample_rate)
+        given = codec.encode(codec.info.padded(wave, len(stored[0])))
+        same &= all(np.array_equal(a, b) for a, b in zip(stored, given, strict=True))
+        same &= len(codec.decode(stored)) == len(codec.info.padded(wave, len(stored[0])))
+    print(f"codes out of tars are those of the codec: {same}, {len(tars)} songs")
+    return same
+
+
+if __name__ == "__main__":
+    main()
