@@ -16,12 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from vector_quantize_pytorch import VectorQuantize
 
 from autosing.models.acoustic import ConvBlocks, MaskedConv, frame_mask
 from autosing.models.excitation import PulseTrain, noise, pieces, sample_f0
-from autosing.models.istft_head import IstftHead
-from autosing.models.pitch_bins import PitchBins
+from autosing.models.frame_decoder import Decoded, FrameDecoder
+from autosing.models.quantiser import Quantiser
 from autosing.models.vocoder import VocoderSize
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.mel import MelSpec, log_mel
@@ -30,9 +29,6 @@ Codes = npt.NDArray[np.integer[Any]]
 Wave = npt.NDArray[np.float32]
 
 PIECE_FRAMES = 800
-BINS = PitchBins()
-# Of the codebooks' running means; a code that no frame of a batch has for long is put on a frame.
-DECAY, DEAD_BELOW = 0.95, 0.5
 
 
 @dataclass(frozen=True)
@@ -91,34 +87,6 @@ def sized_codec(
     return CodecFields(mel, down, tuple(strides), n_codes, code_dim, use_f0, dim, layers)
 
 
-class Quantiser(nn.Module):
-    """Vectors (B, N, D) to the nearest of a codebook's, in fewer dimensions; the codebook follows means of frames."""
-
-    def __init__(self, dim: int, code_dim: int, n_codes: int, cosine: bool = False) -> None:
-        super().__init__()
-        # The library's own projections go wrong beside a mask (1.32: its commitment loss compares both widths).
-        self.inwards = nn.Linear(dim, code_dim)
-        self.outwards = nn.Linear(code_dim, dim)
-        self.codebook = VectorQuantize(
-            dim=code_dim,
-            codebook_size=n_codes,
-            decay=DECAY,
-            kmeans_init=True,
-            threshold_ema_dead_code=DEAD_BELOW,
-            use_cosine_sim=cosine,
-        )
-
-    def forward(self, x_BND: Tensor, mask_BN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns what is near (B, N, D), its codes (B, N), and how far codes are from vectors, on average."""
-        near_BNC, codes_BN, off = self.codebook(self.inwards(x_BND), mask=mask_BN)
-        return self.outwards(near_BNC), codes_BN, off.sum()
-
-    def of_codes(self, codes_BN: Tensor) -> Tensor:
-        """Returns the vectors (B, N, D) of codes (B, N)."""
-        vectors_BND: Tensor = self.outwards(self.codebook.get_output_from_indices(codes_BN))
-        return vectors_BND
-
-
 class Codec(nn.Module):
     """Mels (B, F, M) to codes, one (B, N) for each level, and back to waves (B, F hop); F is in whole periods."""
 
@@ -133,22 +101,24 @@ class Codec(nn.Module):
         self.together = nn.Linear(dim * down, dim)
         self.levels = nn.ModuleList(Quantiser(dim, fields.code_dim, fields.n_codes) for _ in fields.strides)
         self.apart = nn.Linear(dim, dim * down)
-        self.decoder = ConvBlocks(dim, fields.layers, dropout=0.0)
-        self.to_mel = nn.Linear(dim, spec.n_mels)
-        # Of voicing, and of each bin of pitch.
-        self.to_pitch = nn.Linear(dim, 1 + BINS.n) if fields.use_f0 else None
-        self.head = IstftHead(spec, dim, 2, fields.use_f0)
-        self.register_buffer("mel_mean", torch.full((spec.n_mels,), -5.0))
-        self.register_buffer("mel_std", torch.full((spec.n_mels,), 3.0))
-        self.mel_mean: Tensor
-        self.mel_std: Tensor
+        self.decoder = FrameDecoder(spec, dim, fields.layers, tells_pitch=fields.use_f0, use_f0=fields.use_f0)
+
+    @property
+    def mel_mean(self) -> Tensor:
+        """The mean of each band (M,) in what it is trained on."""
+        return self.decoder.mel_mean
+
+    @property
+    def mel_std(self) -> Tensor:
+        """The spread of each band (M,) in what it is trained on."""
+        return self.decoder.mel_std
 
     @property
     def context_frames(self) -> int:
         """Frames on either side that a frame's code or wave depends on, in whole periods."""
-        blocks: int = sum(2 * 2 ** (i % 4) for i in range(self.fields.layers))
         period = self.fields.period_frames
-        return -(-(blocks + self.head.context_frames + 3) // period) * period + period
+        seen = self.encoder.context_frames + self.decoder.context_frames + 3
+        return -(-seen // period) * period + period
 
     def latents(self, mel_BFM: Tensor, frames_B: Tensor) -> Tensor:
         """Returns what is quantised (B, F / down, D)."""
@@ -193,42 +163,11 @@ class Codec(nn.Module):
             found.append(quantiser.of_codes(one).repeat_interleave(stride, 1))
         return torch.stack(found).sum(0)
 
-    def decoded(self, latents_BND: Tensor, frames_B: Tensor) -> "Decoded":
+    def decoded(self, latents_BND: Tensor, frames_B: Tensor) -> Decoded:
         """Returns what latents (B, N, D) say of each frame."""
         hidden_BFD = self.apart(latents_BND).reshape(len(latents_BND), -1, self.fields.dim)
-        mask_BF1 = frame_mask(frames_B, hidden_BFD[..., 0])
-        hidden_BFD = self.decoder(hidden_BFD, mask_BF1)
-        mel_BFM = self.to_mel(hidden_BFD) * self.mel_std + self.mel_mean
-        return Decoded(hidden_BFD, mask_BF1, mel_BFM, self.to_pitch(hidden_BFD) if self.to_pitch else None)
-
-    def wave(self, decoded: "Decoded", excitation: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Returns waves (B, F hop); `excitation` is `pulses` and `noise` (B, F hop) for a codec that uses F0."""
-        inputs = {"mel": decoded.mel, **(excitation or {})}
-        wave_BT: Tensor = self.head(decoded.hidden, decoded.mask, inputs)
-        return wave_BT * decoded.mask[..., 0].repeat_interleave(self.spec.hop, 1)
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What codes say of each frame.
-
-    Attributes:
-        hidden: (B, F, D).
-        mask: (B, F, 1), 1 where there is a frame.
-        mel: (B, F, M).
-        pitch: (B, F, 1 + N), logits of voicing and of the bins; None of a codec without.
-    """
-
-    hidden: Tensor
-    mask: Tensor
-    mel: Tensor
-    pitch: Tensor | None
-
-    @property
-    def f0_hz(self) -> Tensor:
-        """The pitch (B, F), 0 where unvoiced."""
-        assert self.pitch is not None
-        return torch.where(self.pitch[..., 0] > 0, BINS.pitch_hz(self.pitch[..., 1:]), 0.0)
+        found: Decoded = self.decoder(hidden_BFD, frame_mask(frames_B, hidden_BFD[..., 0]))
+        return found
 
 
 @torch.inference_mode()
@@ -274,7 +213,7 @@ def decode(model: Codec, codes: Sequence[Codes], seed: int = 0) -> Iterator[Wave
             span = slice(seen_from * hop, seen_to * hop)
             given = {"pulses": pulses_T[span], "noise": noise(span.start, span.stop - span.start, seed)}
             excitation = {name: torch.from_numpy(one)[None].to(decoded.mel.device) for name, one in given.items()}
-        made: Wave = model.wave(decoded, excitation)[0].float().cpu().numpy()
+        made: Wave = model.decoder.wave(decoded, excitation)[0].float().cpu().numpy()
         yield made[(first - seen_from) * hop : (last - seen_from) * hop]
 
 

@@ -29,7 +29,7 @@ class IstftHead(nn.Module):
 
     def __init__(self, spec: MelSpec, dim: int, layers: int, use_f0: bool) -> None:
         super().__init__()
-        self.spec, self.use_f0, self.layers = spec, use_f0, layers
+        self.spec, self.use_f0 = spec, use_f0
         n_bins = spec.n_fft // 2 + 1
         self.blocks = ConvBlocks(dim, layers, dropout=0.0)
         self.norm = nn.LayerNorm(dim)
@@ -48,8 +48,7 @@ class IstftHead(nn.Module):
     @property
     def context_frames(self) -> int:
         """Frames on either side that a frame depends on."""
-        heard: int = sum(2 * 2 ** (i % 4) for i in range(self.layers))
-        return heard + 2 * -(-self.spec.n_fft // self.spec.hop)
+        return self.blocks.context_frames + 2 * -(-self.spec.n_fft // self.spec.hop)
 
     def forward(self, hidden_BFD: Tensor, mask_BF1: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """Returns waves (B, F hop); `mel`, `pulses` and `noise` of the inputs are looked at where they are there."""

@@ -5,20 +5,20 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-from autosing.models.codec import BINS, Codec, CodecFields, Decoded, sized_codec
+from autosing.models.codec import Codec, CodecFields, sized_codec
 from autosing.signal.errors import UsageError
 from autosing.signal.mel import log_mel_torch
 from autosing.training.loader import Batch
 from autosing.training.manifest import Manifest
 from autosing.training.sample import Sample
 from autosing.training.task import Tensors
+from autosing.training.tasks.decoded_losses import DECODED_LOSSES, DECODED_WEIGHTS, decoded_losses
 from autosing.training.tasks.waves import WaveConfig, WaveTask
 
-COMMITMENT, DECODED_MEL, VOICING, PITCH = "commitment", "decoded_mel", "voicing", "pitch"
+COMMITMENT = "commitment"
 # Of samples that have only some of the levels in training.
 PARTIAL_SHARE = 0.5
 
@@ -67,7 +67,7 @@ class CodecConfig(WaveConfig):
 class CodecTask(WaveTask):
     """Waves to codes and back."""
 
-    more_weights: ClassVar[Mapping[str, float]] = {COMMITMENT: 0.25, PITCH: 0.2}
+    more_weights: ClassVar[Mapping[str, float]] = {COMMITMENT: 0.25, **DECODED_WEIGHTS}
     # A level that no sample of a batch has.
     leaves_unused: ClassVar[bool] = True
     config: CodecConfig
@@ -89,7 +89,7 @@ class CodecTask(WaveTask):
         return replace(
             batch,
             arrays={**batch.arrays, "levels": levels},
-            counts={**batch.counts, **dict.fromkeys((COMMITMENT, DECODED_MEL, VOICING, PITCH), frames)},
+            counts={**batch.counts, **dict.fromkeys((COMMITMENT, *DECODED_LOSSES), frames)},
         )
 
     def made(self, network: Codec, batch: Tensors) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -101,23 +101,11 @@ class CodecTask(WaveTask):
         latents_BND = network.latents(mel_BFM, frames_B)
         quantised_BND, _, off = network.quantised(latents_BND, frames_B, batch["levels"] if network.training else None)
         decoded = network.decoded(quantised_BND, frames_B)
-        mask_BF = decoded.mask[..., 0]
-        apart_BF = (decoded.mel - mel_BFM).abs().mean(2) * mask_BF
-        found = {COMMITMENT: off * frames_B.sum(), DECODED_MEL: apart_BF.sum()}
-        excitation = self._excitation(network, batch, decoded)
-        if decoded.pitch is not None:
-            period_BF = functional.pad(batch["period_s"], (0, -n_frames % period))
-            found |= _pitch_losses(decoded.pitch.float(), period_BF, mask_BF)
-        return network.wave(decoded, excitation)[:, : n_frames * self.spec.hop], found
-
-    def _excitation(self, network: Codec, batch: Tensors, decoded: Decoded) -> dict[str, Tensor]:
-        """Returns pulses and noise (B, T): in training of the true F0, else of that which the codes tell."""
-        given = dict(batch)
-        if decoded.pitch is not None and not network.training:
-            given["f0_hz"] = decoded.f0_hz.repeat_interleave(self.spec.hop, 1)
-        found = self.excitation(given)
-        length = decoded.mel.shape[1] * self.spec.hop
-        return {name: functional.pad(one, (0, length - one.shape[1])) for name, one in found.items()}
+        beyond = -n_frames % period
+        period_BF = functional.pad(batch["period_s"], (0, beyond)) if self.config.use_f0 else None
+        found = {COMMITMENT: off * frames_B.sum(), **decoded_losses(decoded, mel_BFM, period_BF)}
+        excitation = self.excitation_of(decoded, batch, network.training)
+        return network.decoder.wave(decoded, excitation)[:, : n_frames * self.spec.hop], found
 
     def _levels(self, sample: Sample, training: bool) -> int:
         n_levels = len(self.config.levels)
@@ -125,12 +113,3 @@ class CodecTask(WaveTask):
         if training and rng.random() < PARTIAL_SHARE:
             return int(rng.integers(1, n_levels + 1))
         return n_levels
-
-
-def _pitch_losses(pitch_BFP: Tensor, period_BF: Tensor, mask_BF: Tensor) -> dict[str, Tensor]:
-    """Returns the cross-entropies of voicing and, where voiced, of the bins of pitch, in nats, summed over frames."""
-    voiced_BF = (period_BF > 0).float()
-    voicing_BF = functional.binary_cross_entropy_with_logits(pitch_BFP[..., 0], voiced_BF, reduction="none")
-    wanted_BFN = BINS.soft_labels(1 / torch.where(period_BF > 0, period_BF, 1.0))
-    pitch_BF = -(wanted_BFN * pitch_BFP[..., 1:].log_softmax(-1)).sum(-1) * voiced_BF
-    return {VOICING: (voicing_BF * mask_BF).sum(), PITCH: (pitch_BF * mask_BF).sum()}

@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from autosing.models.acoustic_input import pad_stack
 from autosing.models.discriminators import Discriminators, adversarial_loss, discriminator_loss, feature_loss
 from autosing.models.excitation import pulses, sample_f0
+from autosing.models.frame_decoder import Decoded
 from autosing.models.vocoder import VocoderSize, periods
 from autosing.signal.errors import DataError, UsageError
 from autosing.signal.mel import MelSpec, log_mel
@@ -229,6 +231,14 @@ class WaveTask(Task[Judged]):
         if self.config.use_f0:
             found["pulses"], _ = pulses(batch["f0_hz"], self.spec.sample_rate, batch["start_turns"])
         return found
+
+    def excitation_of(self, decoded: Decoded, batch: Tensors, training: bool) -> dict[str, Tensor]:
+        """Returns pulses and noise (B, F hop): in training of the true F0, else of that which was decoded."""
+        given = dict(batch)
+        if decoded.pitch is not None and not training:
+            given["f0_hz"] = decoded.f0_hz.repeat_interleave(self.spec.hop, 1)
+        length = decoded.mel.shape[1] * self.spec.hop
+        return {name: pad(one, (0, length - one.shape[1])) for name, one in self.excitation(given).items()}
 
     def rate(self, name: str) -> Fraction:
         """Returns the rate of a series."""
