@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from autosing.models.acoustic import ConvBlocks, MaskedConv, frame_mask
 from autosing.models.excitation import PulseTrain, noise, pieces, sample_f0
 from autosing.models.frame_decoder import Decoded, FrameDecoder
+from autosing.models.mel_scale import MelScale
 from autosing.models.quantiser import Quantiser
 from autosing.models.vocoder import VocoderSize
 from autosing.signal.errors import RowError, UsageError
@@ -104,14 +105,9 @@ class Codec(nn.Module):
         self.decoder = FrameDecoder(spec, dim, fields.layers, tells_pitch=fields.use_f0, use_f0=fields.use_f0)
 
     @property
-    def mel_mean(self) -> Tensor:
-        """The mean of each band (M,) in what it is trained on."""
-        return self.decoder.mel_mean
-
-    @property
-    def mel_std(self) -> Tensor:
-        """The spread of each band (M,) in what it is trained on."""
-        return self.decoder.mel_std
+    def mel_scale(self) -> MelScale:
+        """Of what it is trained on."""
+        return self.decoder.mel_scale
 
     @property
     def context_frames(self) -> int:
@@ -123,7 +119,7 @@ class Codec(nn.Module):
     def latents(self, mel_BFM: Tensor, frames_B: Tensor) -> Tensor:
         """Returns what is quantised (B, F / down, D)."""
         mask_BF1 = frame_mask(frames_B, mel_BFM[..., 0])
-        normal_BFM = (mel_BFM.float() - self.mel_mean) / self.mel_std
+        normal_BFM = self.mel_scale.normal(mel_BFM)
         hidden_BFD = self.encoder(self.heard(normal_BFM, mask_BF1), mask_BF1) * mask_BF1
         return self.together(hidden_BFD.reshape(len(hidden_BFD), -1, self.together.in_features))  # type: ignore[no-any-return]
 

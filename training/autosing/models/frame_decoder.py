@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from autosing.models.acoustic import ConvBlocks
 from autosing.models.istft_head import IstftHead
+from autosing.models.mel_scale import MelScale
 from autosing.models.pitch_bins import PitchBins
 from autosing.signal.mel import MelSpec
 
@@ -56,10 +57,7 @@ class FrameDecoder(nn.Module):
         self.to_mel = nn.Linear(dim, spec.n_mels)
         self.to_pitch = nn.Linear(dim, 1 + BINS.n) if tells_pitch else None
         self.head = IstftHead(spec, dim, HEAD_LAYERS, use_f0)
-        self.register_buffer("mel_mean", torch.full((spec.n_mels,), -5.0))
-        self.register_buffer("mel_std", torch.full((spec.n_mels,), 3.0))
-        self.mel_mean: Tensor
-        self.mel_std: Tensor
+        self.mel_scale = MelScale(spec.n_mels)
 
     @property
     def context_frames(self) -> int:
@@ -69,7 +67,7 @@ class FrameDecoder(nn.Module):
     def forward(self, hidden_BFD: Tensor, mask_BF1: Tensor) -> Decoded:
         """Returns what hidden frames say."""
         hidden_BFD = self.blocks(hidden_BFD, mask_BF1)
-        mel_BFM = self.to_mel(hidden_BFD) * self.mel_std + self.mel_mean
+        mel_BFM = self.mel_scale.nats(self.to_mel(hidden_BFD))
         return Decoded(hidden_BFD, mask_BF1, mel_BFM, self.to_pitch(hidden_BFD) if self.to_pitch else None)
 
     def wave(self, decoded: Decoded, excitation: Mapping[str, Tensor]) -> Tensor:

@@ -4,7 +4,8 @@ Two generators stand behind one front end. `istft` (after Vocos; Siuzdak, 2024) 
 F0 is given it shapes pulses and noise, so that pitch is right before anything is learned: it begins as a filter that
 gives the excitation the mel asked for, and learns what is left. `hifigan` (Kong et al., 2020) is the usual stack of
 transposed convolutions, with the excitation added on its way up where F0 is given (NSF; Wang et al., 2019).
-Tokens are embedded first and brought to the frames after: SingOMD's released code resampled the ids.
+Tokens are embedded first and brought to the frames after: SingOMD's released code resampled the ids. `istft` tells mel
+and, where it is not given, pitch from tokens first (`frame_decoder`), so that both can be looked at.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,9 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from autosing.models.acoustic import MaskedConv, frame_mask, pitch_features
-from autosing.models.excitation import PulseTrain, noise, pieces
+from autosing.models.excitation import PulseTrain, noise, pieces, sample_f0
+from autosing.models.frame_decoder import Decoded, FrameDecoder
 from autosing.models.hifigan import HifiGan
 from autosing.models.istft_head import IstftHead
+from autosing.models.mel_scale import MelScale
 from autosing.signal.framing import nearest_frames
 from autosing.signal.mel import MelSpec
 
@@ -104,15 +107,19 @@ class Vocoder(nn.Module):
             {name: nn.Embedding(fields.n_tokens + 1, fields.dim) for name in sorted(fields.streams)}
         )
         self.pitch = nn.Linear(2 + WAVES, fields.dim) if fields.use_f0 else None
-        self.generator: IstftHead | HifiGan = (
-            IstftHead(spec, fields.dim, fields.layers, fields.use_f0)
-            if fields.generator == "istft"
-            else HifiGan(spec.hop, fields.dim, fields.channels, tuple(fields.steps_up), fields.use_f0)
-        )
-        self.register_buffer("mel_mean", torch.full((spec.n_mels,), -5.0))
-        self.register_buffer("mel_std", torch.full((spec.n_mels,), 3.0))
-        self.mel_mean: Tensor
-        self.mel_std: Tensor
+        self.generator = _generator(fields)
+        own = not isinstance(self.generator, FrameDecoder)
+        self.scale = MelScale(spec.n_mels) if own else None
+
+    @property
+    def mel_scale(self) -> MelScale:
+        """Of the mel that goes in, or of the one that it tells."""
+        return self.scale or self.generator.mel_scale  # type: ignore[return-value]
+
+    @property
+    def tells_pitch(self) -> bool:
+        """Whether pulses are of a pitch that it tells from tokens, rather than of one that is given."""
+        return isinstance(self.generator, FrameDecoder) and self.generator.to_pitch is not None
 
     @property
     def context_frames(self) -> int:
@@ -121,25 +128,43 @@ class Vocoder(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Returns waves (B, F hop)."""
-        like_BF = inputs["mel"][..., 0] if self.mel else inputs[f"{min(self.fields.streams)}_at"]
-        mask_BF1 = frame_mask(inputs["frames"], like_BF)
-        hidden_BFD = self._hidden(inputs, mask_BF1)
+        if isinstance(self.generator, FrameDecoder):
+            return self.generator.wave(self.decoded(inputs), inputs)
+        hidden_BFD, mask_BF1 = self._hidden(inputs)
         wave_BT: Tensor = self.generator(hidden_BFD, mask_BF1, inputs)
         return wave_BT * mask_BF1[..., 0].repeat_interleave(self.spec.hop, 1)
 
-    def _hidden(self, inputs: Mapping[str, Tensor], mask_BF1: Tensor) -> Tensor:
+    def decoded(self, inputs: Mapping[str, Tensor]) -> Decoded:
+        """Returns what tokens say of each frame, of a vocoder whose generator is a `FrameDecoder`."""
+        assert isinstance(self.generator, FrameDecoder)
+        found: Decoded = self.generator(*self._hidden(inputs))
+        return found
+
+    def _hidden(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Returns hidden frames (B, F, D), and which frames there are (B, F, 1)."""
+        like_BF = inputs["mel"][..., 0] if self.mel else inputs[f"{min(self.fields.streams)}_at"]
+        mask_BF1 = frame_mask(inputs["frames"], like_BF)
         heard = [self._at_frames(name, inputs) for name in self.tokens]
         if self.mel:
-            heard.append(self.mel((inputs["mel"].float() - self.mel_mean) / self.mel_std, mask_BF1))
+            heard.append(self.mel(self.mel_scale.normal(inputs["mel"]), mask_BF1))
         if self.pitch:
             heard.append(self.pitch(torch.cat(pitch_features(inputs["period_s"]), dim=-1)))
-        return torch.stack(heard).sum(0)
+        return torch.stack(heard).sum(0), mask_BF1
 
     def _at_frames(self, name: str, inputs: Mapping[str, Tensor]) -> Tensor:
         """Returns a stream's embeddings at the frames (B, F, D)."""
         embedded_BND: Tensor = self.tokens[name](inputs[name].long())
         at_BF1 = inputs[f"{name}_at"].long()[..., None]
         return embedded_BND.gather(1, at_BF1.expand(-1, -1, embedded_BND.shape[-1]))
+
+
+def _generator(fields: VocoderFields) -> IstftHead | HifiGan | FrameDecoder:
+    spec, dim = fields.spec, fields.dim
+    if fields.generator == "hifigan":
+        return HifiGan(spec.hop, dim, fields.channels, tuple(fields.steps_up), fields.use_f0)
+    if fields.streams:
+        return FrameDecoder(spec, dim, fields.layers, tells_pitch=not fields.use_f0, use_f0=True)
+    return IstftHead(spec, dim, fields.layers, fields.use_f0)
 
 
 def tokens_at(n_frames: int, rate: Fraction, n_tokens: int, token_rate: Fraction) -> npt.NDArray[np.int32]:
@@ -164,24 +189,44 @@ def synthesise(
         seed: of the noise; the same seed gives the same wave.
         piece_frames: frames that are made at once; memory is in proportion.
     """
-    device = next(model.parameters()).device
     hop, spec = model.spec.hop, model.spec
-    n_frames = len(next(array for name, array in inputs.items() if name == "mel" or name.endswith("_at")))
+    n_frames = len(next(array for name, array in inputs.items() if _is_of_frames(name)))
+    if model.tells_pitch:
+        f0_hz = _told_f0(model, inputs, n_frames, piece_frames)
     # Of the whole recording: a phase is the sum of all that was before it.
-    train = PulseTrain(spec.sample_rate)
-    pulses_T = train.next(f0_hz[: n_frames * hop]) if f0_hz is not None else None
+    pulses_T = PulseTrain(spec.sample_rate).next(f0_hz[: n_frames * hop]) if f0_hz is not None else None
     for first, last, seen_from, seen_to in pieces(n_frames, piece_frames, model.context_frames):
         span = slice(seen_from * hop, seen_to * hop)
-        given: dict[str, Array] = {"frames": np.array([seen_to - seen_from])}
-        for name, array in inputs.items():
-            is_series = name == "mel" or name.endswith("_at")
-            given[name] = np.ascontiguousarray(array[seen_from:seen_to] if is_series else array)[None]
-        given["noise"] = noise(span.start, span.stop - span.start, seed)[None]
+        given = _piece(model, inputs, seen_from, seen_to)
+        more: dict[str, Array] = {"noise": noise(span.start, span.stop - span.start, seed)}
         if pulses_T is not None and f0_hz is not None:
-            given |= {"pulses": pulses_T[span][None], "period_s": periods(f0_hz[span], hop)[None]}
-        wave_BT = model({name: torch.from_numpy(array).to(device) for name, array in given.items()})
-        made: npt.NDArray[np.float32] = wave_BT[0].float().cpu().numpy()
+            more |= {"pulses": pulses_T[span], "period_s": periods(f0_hz[span], hop)}
+        given |= {name: torch.from_numpy(array)[None].to(given["frames"].device) for name, array in more.items()}
+        made: npt.NDArray[np.float32] = model(given)[0].float().cpu().numpy()
         yield made[(first - seen_from) * hop : (last - seen_from) * hop]
+
+
+def _told_f0(model: Vocoder, inputs: Mapping[str, Array], n_frames: int, piece_frames: int) -> npt.NDArray[np.float32]:
+    """Returns the pitch of each sample (T,) that tokens tell."""
+    found = [np.zeros(0, np.float32)]
+    for first, last, seen_from, seen_to in pieces(n_frames, piece_frames, model.context_frames):
+        f0_hz = model.decoded(_piece(model, inputs, seen_from, seen_to)).f0_hz[0].float().cpu().numpy()
+        found.append(f0_hz[first - seen_from : last - seen_from])
+    frames_hz = np.concatenate(found)
+    times = (np.arange(n_frames * model.spec.hop) + 0.5) / model.spec.hop - 0.5
+    return sample_f0(frames_hz, frames_hz > 0, times)
+
+
+def _piece(model: Vocoder, inputs: Mapping[str, Array], first: int, last: int) -> dict[str, Tensor]:
+    """Returns frames `first` to `last` of the inputs as a batch of one."""
+    device = next(model.parameters()).device
+    part = {name: array[first:last] if _is_of_frames(name) else array for name, array in inputs.items()}
+    part["frames"] = np.array(last - first)
+    return {name: torch.from_numpy(np.array(array))[None].to(device) for name, array in part.items()}
+
+
+def _is_of_frames(name: str) -> bool:
+    return name == "mel" or name.endswith("_at")
 
 
 def periods(f0_hz: npt.NDArray[np.float32], hop: int) -> npt.NDArray[np.float32]:

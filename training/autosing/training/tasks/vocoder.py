@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
 from autosing.models.acoustic_input import pad_stack
+from autosing.models.frame_decoder import FrameDecoder
 from autosing.models.vocoder import Generator, Vocoder, sized_vocoder, tokens_at
 from autosing.signal.errors import DataError, UsageError
 from autosing.signal.mel import log_mel_torch
@@ -16,6 +17,7 @@ from autosing.training.loader import Batch
 from autosing.training.manifest import Manifest
 from autosing.training.sample import Sample
 from autosing.training.task import Tensors
+from autosing.training.tasks.decoded_losses import DECODED_LOSSES, DECODED_WEIGHTS, decoded_losses
 from autosing.training.tasks.waves import WaveConfig, WaveTask
 
 
@@ -25,11 +27,13 @@ class VocoderConfig(WaveConfig):
 
     Attributes:
         generator: `istft` for spectra frame by frame, `hifigan` for transposed convolutions.
+        tell_f0: of `istft` with tokens: learn to tell the pitch from them, rather than be given it.
         streams: names of columns of tokens that take the place of the mel, with commas between them.
         n_tokens: the most tokens that a stream may have.
     """
 
     generator: Generator = "istft"
+    tell_f0: bool = False
     streams: str = ""
     n_tokens: int = 1024
 
@@ -37,6 +41,10 @@ class VocoderConfig(WaveConfig):
         super().__post_init__()
         if self.n_tokens < 1:
             raise UsageError(f"n_tokens is {self.n_tokens}; it must be above 0")
+        if self.tell_f0 and not (self.generator == "istft" and self.stream_names and self.use_f0):
+            raise UsageError("tell_f0 is for the generator istft with streams, and needs use_f0 to learn from")
+        if self.generator == "istft" and self.stream_names and not self.use_f0:
+            raise UsageError("istft makes tokens sound by their pitch; set use_f0=true, and tell_f0=true to learn it")
 
     @property
     def stream_names(self) -> tuple[str, ...]:
@@ -56,6 +64,7 @@ class VocoderConfig(WaveConfig):
 class VocoderTask(WaveTask):
     """Mels or tokens to waves."""
 
+    more_weights: ClassVar[Mapping[str, float]] = DECODED_WEIGHTS
     config: VocoderConfig
 
     def network(self) -> Vocoder:
@@ -63,7 +72,8 @@ class VocoderTask(WaveTask):
         config = self.config
         streams = {name: str(self.rate(name)) for name in config.stream_names}
         n_tokens = config.n_tokens if streams else 0
-        return Vocoder(sized_vocoder(config.size, config.generator, self.spec, config.use_f0, streams, n_tokens))
+        given = config.use_f0 and not config.tell_f0
+        return Vocoder(sized_vocoder(config.size, config.generator, self.spec, given, streams, n_tokens))
 
     def contract(self) -> Mapping[str, Any]:
         """Returns the mel, rates and definitions of what it is given, and the codebooks behind its tokens."""
@@ -82,11 +92,17 @@ class VocoderTask(WaveTask):
                 for n, found in zip(frames, tokens, strict=True)
             ]
             arrays[f"{name}_at"] = pad_stack(at)
-        return replace(batch, arrays=arrays)
+        counts = {**batch.counts, **dict.fromkeys(DECODED_LOSSES, sum(frames))}
+        return replace(batch, arrays=arrays, counts=counts)
 
     def made(self, network: Vocoder, batch: Tensors) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Returns waves (B, T)."""
         inputs = {**batch, **self.excitation(batch)}
+        if isinstance(network.generator, FrameDecoder):
+            decoded = network.decoded(inputs)
+            mel_BFM = log_mel_torch(batch["audio"], self.spec).transpose(1, 2)
+            found = decoded_losses(decoded, mel_BFM, batch["period_s"])
+            return network.generator.wave(decoded, self.excitation_of(decoded, batch, network.training)), found
         if not self.config.streams:
             inputs["mel"] = log_mel_torch(batch["audio"], self.spec).transpose(1, 2)
         return network(inputs), {}

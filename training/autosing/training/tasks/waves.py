@@ -118,7 +118,7 @@ class WaveTask(Task[Judged]):
 
     @abstractmethod
     def network(self) -> nn.Module:
-        """Returns what makes waves, with random weights; it has the buffers `mel_mean` and `mel_std`."""
+        """Returns what makes waves, with random weights; it has a `mel_scale`."""
 
     @abstractmethod
     def made(self, network: Any, batch: Tensors) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -133,9 +133,7 @@ class WaveTask(Task[Judged]):
         waves = (self.wave(sample, training=False) for sample in samples)
         mels = np.concatenate([log_mel(wave, self.spec, len(wave) // self.spec.hop) for wave in waves])
         network: Any = model.network
-        with torch.no_grad():
-            network.mel_mean.copy_(torch.from_numpy(mels.mean(0)))
-            network.mel_std.copy_(torch.from_numpy(np.maximum(mels.std(0), 1e-2)))
+        network.mel_scale.measure(mels)
 
     def phases(self) -> Sequence[Phase]:
         """Returns the network's turn, and the judges' where there are any."""
