@@ -15,7 +15,9 @@ from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.settings import Project
 
 
-def built(folder: Path, source: SyntheticSource | str, spec: SampleSpec, stages: Sequence[str]) -> Path:
+def built(
+    folder: Path, source: SyntheticSource | str, spec: SampleSpec, stages: Sequence[str], settings: Sequence[str] = ()
+) -> Path:
     """Returns the folder of a built set; an eighth of the songs is held out for validation, another for the figures.
 
     Args:
@@ -23,6 +25,7 @@ def built(folder: Path, source: SyntheticSource | str, spec: SampleSpec, stages:
         source: synthetic songs, or what `autosing ingest` takes.
         spec: of the samples.
         stages: what is computed, beside `cuts`.
+        settings: of the stages.
     """
     songs = folder / "songs"
     if isinstance(source, str):
@@ -32,7 +35,7 @@ def built(folder: Path, source: SyntheticSource | str, spec: SampleSpec, stages:
         n_songs = source.n_songs
     entry = Project().dataset(str(songs))
     dataset = Dataset(entry.path)
-    process(dataset, Project().graph(entry), [*stages, "cuts"], RunOptions("local"))
+    process(dataset, Project().graph(entry, tuple(settings)), [*stages, "cuts"], RunOptions("local"))
     held_out = max(n_songs // 8, 1)
     construct_dataset(
         [NamedDataset("gate", dataset)],

@@ -37,7 +37,7 @@ def frame_inputs(series: Mapping[str, Array], n_frames: int, rates: Mapping[str,
         of its right neighbour; `period_s` (F,), of the pitch, 0 where unvoiced; `log_energy` (F,).
     """
     units = series["units"]
-    left, share = _between(n_frames, rates["mel"], len(units), rates["units"])
+    left, share = neighbours(n_frames, rates["mel"], len(units), rates["units"])
     inputs = {"units": units.astype(np.int32), "left": left, "share": share}
     if "f0_hz" in series:
         near = nearest_frames(n_frames, rates["mel"], len(series["f0_hz"]), rates["f0_hz"])
@@ -52,9 +52,18 @@ def frame_inputs(series: Mapping[str, Array], n_frames: int, rates: Mapping[str,
 
 def interpolate(series: Floats, n_frames: int, rate: Fraction, source_rate: Fraction) -> Floats:
     """Returns a series (F',) at the centres of `n_frames` frames of another rate, linearly between its own, (F,)."""
-    left, share = _between(n_frames, rate, len(series), source_rate)
+    left, share = neighbours(n_frames, rate, len(series), source_rate)
     right = np.minimum(left + 1, len(series) - 1)
     return series[left] * (1 - share) + series[right] * share
+
+
+def neighbours(
+    n_frames: int, rate: Fraction, n_source: int, source_rate: Fraction
+) -> tuple[npt.NDArray[np.int32], Floats]:
+    """Returns for each frame's centre the source frame to its left and the weight of the one to its right."""
+    place = np.clip(centres_s(n_frames, rate) * float(source_rate) - 0.5, 0, n_source - 1)
+    left = np.floor(place).astype(np.int32)
+    return left, (place - left).astype(np.float32)
 
 
 def pad_stack(arrays: Sequence[Array]) -> Array:
@@ -63,12 +72,3 @@ def pad_stack(arrays: Sequence[Array]) -> Array:
     for row, array in zip(stacked, arrays, strict=True):
         row[: len(array)] = array
     return stacked
-
-
-def _between(
-    n_frames: int, rate: Fraction, n_source: int, source_rate: Fraction
-) -> tuple[npt.NDArray[np.int32], Floats]:
-    """Returns for each frame's centre the source frame to its left and the weight of the one to its right."""
-    place = np.clip(centres_s(n_frames, rate) * float(source_rate) - 0.5, 0, n_source - 1)
-    left = np.floor(place).astype(np.int32)
-    return left, (place - left).astype(np.float32)

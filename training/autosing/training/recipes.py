@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from autosing.training.tasks.acoustic import AcousticConfig
     from autosing.training.tasks.aligner import AlignerConfig
     from autosing.training.tasks.codec import CodecConfig
+    from autosing.training.tasks.multires import MultiResolutionConfig
     from autosing.training.tasks.vocoder import VocoderConfig
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -58,6 +59,14 @@ def codec(**settings: Any) -> "CodecConfig":
     return CodecConfig(**{**usual, "clip_norm": 10.0, "ema_decay": 0.999, "validate_every": 2000, **settings})
 
 
+def multires(**settings: Any) -> "MultiResolutionConfig":
+    """Features of a speech encoder to tokens of several resolutions, by resynthesis, after SingOMD."""
+    from autosing.training.tasks.multires import MultiResolutionConfig
+
+    usual = {"crop_s": 1.6, "seconds_per_batch": 24.0, "steps": 100_000, "lr": 5e-4, "weight_decay": 1e-5}
+    return MultiResolutionConfig(**{**usual, "clip_norm": 10.0, "validate_every": 2000, **settings})
+
+
 def vocoder(**settings: Any) -> "VocoderConfig":
     """Mels and F0 to sound, by spectra of pulses and noise; judged as HiFi-GAN's."""
     from autosing.training.tasks.vocoder import VocoderConfig
@@ -76,6 +85,7 @@ RECIPES: Mapping[str, Callable[..., RunConfig]] = {
     "aligner": aligner,
     "aligner_synthetic": aligner_synthetic,
     "codec": codec,
+    "multires": multires,
     "soft_vc": soft_vc,
     "unit_vocoder": unit_vocoder,
     "vocoder": vocoder,

@@ -124,6 +124,7 @@ SAMPLES = {
             "energy": "energy.energy",
         },
     ),
+    "multires": SampleSpec("multires", {"ssl": "ssl.ssl", "f0_hz": "f0.f0_hz", "voiced": "f0.voiced"}, audio="voice"),
     "vocoder": SampleSpec("vocoder", {"f0_hz": "f0.f0_hz", "voiced": "f0.voiced"}, audio="voice"),
 }
 """The built-in specs by name."""

@@ -1,4 +1,4 @@
-"""`ssl`: features of a pretrained speech encoder at 50 Hz, or the weight-free MFCCs of HuBERT's first iteration."""
+"""`ssl`: features of a pretrained speech encoder at 50 Hz, or weight-free ones: MFCCs, or log-mels that keep pitch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,12 +13,15 @@ from autosing.pipeline.song import AudioName, Song
 from autosing.pipeline.stage import NOT_IN_DEFINITION, Resources, Row, Stage, per_song
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.framing import centres_s, frames
+from autosing.signal.mel import MelSpec, log_mel
 from autosing.signal.mfcc import mfcc
-from autosing.signal.ssl import RATE, SAMPLE_RATE, Encoder, Windowing, encode_songs
+from autosing.signal.ssl import HOP, RATE, SAMPLE_RATE, Encoder, Windowing, encode_songs
 from autosing.signal.ssl_encoder import Device, feature_dim, load_encoder
 
-MFCC = "mfcc"
-MFCC_DIM = 39
+MFCC, LOG_MEL = "mfcc", "log_mel"
+# Windows long enough to tell the harmonics of a low voice apart.
+LOG_MEL_SPEC = MelSpec(SAMPLE_RATE, 2048, HOP, 2048, 128, 0.0, 8000.0)
+WEIGHT_FREE = {MFCC: 39, LOG_MEL: LOG_MEL_SPEC.n_mels}
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,9 @@ class Ssl(Stage):
     """Encodes the voice.
 
     Args:
-        model: `mfcc`, or the hub id or path of a HuBERT, ContentVec, WavLM, wav2vec2, data2vec-audio or Whisper model.
+        model: `mfcc`, the weight-free features of HuBERT's first iteration; `log_mel`, 128 bands of 128 ms, from which
+            pitch can be told; or the hub id or path of a HuBERT, ContentVec, WavLM, wav2vec2, data2vec-audio or
+            Whisper model.
         layers: hidden states to put side by side (0 is before the first block); empty for the last.
         audio: which audio is encoded.
         window_s: seconds that the model sees at once; part of what the features mean.
@@ -57,7 +62,7 @@ class Ssl(Stage):
         self._windowing()
 
     def columns(self) -> tuple[Column, ...]:
-        dim = MFCC_DIM if self.model == MFCC else feature_dim(self.model, self.layers)
+        dim = WEIGHT_FREE.get(self.model) or feature_dim(self.model, self.layers)
         ssl = Column("ssl", pa.float16(), RATE, dim, meaning="what is sung, as a speech encoder hears it")
         covered = Column("covered", pa.uint8(), RATE, meaning=f"1 where the features are real: inside {self.within}")
         return (ssl, covered) if self.within else (ssl,)
@@ -66,14 +71,14 @@ class Ssl(Stage):
         return (f"{self.within}.cuts",) if self.within else ()
 
     def models(self) -> dict[str, str]:
-        return {} if self.model == MFCC else {"model": self.model}
+        return {} if self.model in WEIGHT_FREE else {"model": self.model}
 
     def resources(self) -> Resources:
-        batch_s = 0 if self.model == MFCC else self.windows_per_batch * self.window_s
+        batch_s = 0 if self.model in WEIGHT_FREE else self.windows_per_batch * self.window_s
         return Resources(gpus=self.gpus, batch_s=batch_s)
 
     def setup(self) -> Encoder | None:
-        if self.model == MFCC:
+        if self.model in WEIGHT_FREE:
             return None
         encoder = load_encoder(self.model, self.layers, self.device)
         self._windowing().check(encoder)
@@ -81,7 +86,7 @@ class Ssl(Stage):
 
     def process(self, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
         if model is None:
-            return per_song(songs, self._mfcc)
+            return per_song(songs, self._weight_free)
         waves = [song.mono(self.audio, SAMPLE_RATE) for song in songs]
         counts = [_frames(song) for song in songs]
         covered = [self._covered(song, n) for song, n in zip(songs, counts, strict=True)]
@@ -91,8 +96,10 @@ class Ssl(Stage):
     def _windowing(self) -> Windowing:
         return Windowing.of_seconds(self.window_s, self.context_s)
 
-    def _mfcc(self, song: Song) -> Row:
-        features = mfcc(song.mono(self.audio, SAMPLE_RATE), SAMPLE_RATE, _frames(song))
+    def _weight_free(self, song: Song) -> Row:
+        wave, n_frames = song.mono(self.audio, SAMPLE_RATE), _frames(song)
+        is_mfcc = self.model == MFCC
+        features = mfcc(wave, SAMPLE_RATE, n_frames) if is_mfcc else log_mel(wave, LOG_MEL_SPEC, n_frames)
         covered = self._covered(song, len(features))
         return {"ssl": features * covered[:, None], "covered": covered}
 

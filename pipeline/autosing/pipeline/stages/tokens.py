@@ -1,4 +1,4 @@
-"""`tokens`: the features of an `ssl` instance pooled to several resolutions, each with a codebook of its own."""
+"""`tokens`: the features of an `ssl` instance at several resolutions, by a trained adapter or pooled and clustered."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -27,6 +27,7 @@ class Tokens(FittedStage):
     """Multi-resolution units: the streams are tied, their frame counts are exactly in the ratio of their rates.
 
     Args:
+        model: an adapter that `autosing train multires` made, whose quantisers give the tokens; "" pools and clusters.
         source: the `ssl` instance.
         resolutions_ms: length of a frame of each stream, in milliseconds.
         k: number of tokens of each stream.
@@ -38,6 +39,7 @@ class Tokens(FittedStage):
         UsageError: no resolution, one below 1 ms, or one twice.
     """
 
+    model: str = ""
     source: str = "ssl"
     resolutions_ms: tuple[int, ...] = (20, 40, 80)
     k: int = 256
@@ -52,7 +54,7 @@ class Tokens(FittedStage):
 
     @property
     def artefact(self) -> str:
-        return self.codebook
+        return "" if self.model else self.codebook
 
     @property
     def rates(self) -> tuple[Fraction, ...]:
@@ -61,7 +63,7 @@ class Tokens(FittedStage):
 
     def columns(self) -> tuple[Column, ...]:
         return tuple(
-            Column(f"tokens_{ms}", pa.uint16(), rate, meaning=f"nearest centroid, frames of {ms} ms", tied=self.rates)
+            Column(f"tokens_{ms}", pa.uint16(), rate, meaning=f"token of {ms} ms", tied=self.rates)
             for ms, rate in zip(self.resolutions_ms, self.rates, strict=True)
         )
 
@@ -69,7 +71,7 @@ class Tokens(FittedStage):
         return (f"{self.source}.ssl",)
 
     def models(self) -> dict[str, str]:
-        return {"codebook": self.codebook}
+        return {"model": self.model} if self.model else {"codebook": self.codebook}
 
     def fit_settings(self) -> dict[str, Any]:
         return self.settings()
@@ -90,12 +92,28 @@ class Tokens(FittedStage):
         save_tensors(folder, codebooks, {"settings": self.settings(), "statistics": statistics})
 
     def setup(self) -> Any:
-        from autosing.models.directory import load_tensors
+        from autosing.models.directory import load_model, load_tensors
 
-        return load_tensors(Path(self.codebook))[0]
+        if not self.model:
+            return load_tensors(Path(self.codebook))[0]
+        network: Any = load_model(self.model).model
+        if tuple(network.fields.resolutions_ms) != self.resolutions_ms:
+            raise UsageError(
+                f"tokens: {self.model} gives tokens of {list(network.fields.resolutions_ms)} ms, and resolutions_ms is "
+                f"{list(self.resolutions_ms)}; set it to the model's"
+            )
+        return network
 
     def process(self, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
-        return per_song(songs, lambda song: self._tokens(song, model))
+        return per_song(songs, lambda song: self._adapted(song, model) if self.model else self._tokens(song, model))
+
+    def _adapted(self, song: Song, network: Any) -> Row:
+        from autosing.models.multires import tokens_of
+
+        counts = tied_frames(song.n_samples, song.sample_rate, self.rates)
+        n_periods = counts[0] // network.fields.period
+        streams = tokens_of(network, song[f"{self.source}.ssl"], n_periods)
+        return {column.name: stream for column, stream in zip(self.columns(), streams, strict=True)}
 
     def _tokens(self, song: Song, codebooks: dict[str, npt.NDArray[np.float32]]) -> Row:
         pooled = self._pooled(song[f"{self.source}.ssl"], song.n_samples, song.sample_rate)

@@ -121,8 +121,8 @@ class WaveTask(Task[Judged]):
         """Returns what makes waves, with random weights; it has a `mel_scale`."""
 
     @abstractmethod
-    def made(self, network: Any, batch: Tensors) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Returns waves (B, T), and losses beside those of their spectra, summed."""
+    def made(self, network: Any, batch: Tensors) -> tuple[Tensor | None, Mapping[str, Tensor]]:
+        """Returns waves (B, T), or None where training does without, and losses beside their spectra's, summed."""
 
     def build(self) -> Judged:
         """Returns network and judges with random weights."""
@@ -186,6 +186,8 @@ class WaveTask(Task[Judged]):
             # The other turn's wave: the judges learn from what the network has just been told of.
             return {JUDGES: discriminator_loss(model.judges(true_BT), model.judges(batch["made"])).sum()}
         made_BT, more = self.made(model.network, batch)
+        if made_BT is None:
+            return more
         batch["made"] = made_BT.detach()
         found = {
             MEL: log_mel_loss(made_BT, true_BT, self.spec).sum(),
@@ -205,7 +207,7 @@ class WaveTask(Task[Judged]):
         made: list[npt.NDArray[Any]] = []
         true: list[npt.NDArray[Any]] = []
         for batch in batches:
-            waves = self.made(model.network, batch)[0].float().cpu().numpy()
+            waves = self._waves(model.network, batch).cpu().numpy()
             lengths = (batch["frames"] * self.spec.hop).tolist()
             for wave, target, length in zip(waves, batch["audio"].cpu().numpy(), lengths, strict=True):
                 distances.append(multi_resolution_stft(wave[:length], target[:length]).total)
@@ -217,7 +219,7 @@ class WaveTask(Task[Judged]):
         """Returns the first sample as it was and as it is made, drawn and audible."""
         first = {name: tensor[:1] for name, tensor in batch.items()}
         length = min(int(first["frames"]), round(LOOK_S * self.spec.rate)) * self.spec.hop
-        found = {"target": first["audio"], "made": self.made(model.network, first)[0]}
+        found = {"target": first["audio"], "made": self._waves(model.network, first)}
         waves = {name: wave[0, :length].float().cpu().numpy() for name, wave in found.items()}
         mels = {name: log_mel(wave, self.spec, length // self.spec.hop) for name, wave in waves.items()}
         sounds = {name: Sound(wave, self.spec.sample_rate) for name, wave in waves.items()}
@@ -247,6 +249,11 @@ class WaveTask(Task[Judged]):
     def _f0(self, sample: Sample, n_samples: int) -> npt.NDArray[np.float32]:
         times = (np.arange(n_samples) + 0.5) * float(self.rate("f0_hz")) / self.spec.sample_rate - 0.5
         return sample_f0(sample.series["f0_hz"], sample.series["voiced"], times)
+
+    def _waves(self, network: nn.Module, batch: Tensors) -> Tensor:
+        wave_BT, _ = self.made(network, batch)
+        assert wave_BT is not None
+        return wave_BT.float()
 
     def wave(self, sample: Sample, training: bool) -> npt.NDArray[np.float32]:
         """Returns a sample's wave at the mel's rate, of whole frames; in training at any level and either polarity."""
