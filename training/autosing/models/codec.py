@@ -213,6 +213,17 @@ def decode(model: Codec, codes: Sequence[Codes], seed: int = 0) -> Iterator[Wave
         yield made[(first - seen_from) * hop : (last - seen_from) * hop]
 
 
+@torch.inference_mode()
+def decoded_mel(model: Codec, codes: Sequence[Codes]) -> npt.NDArray[np.float32]:
+    """Returns the mel (F, M) that codes (N,) of the first levels tell, which their wave begins with; see `decode`."""
+    n_frames = _frames(model.fields, codes)
+    found = [np.zeros((0, model.spec.n_mels), np.float32)]
+    for first, last, seen_from, seen_to in _pieces(model, n_frames):
+        mel = _decoded(model, codes, seen_from, seen_to).mel[0].float().cpu().numpy()
+        found.append(mel[first - seen_from : last - seen_from])
+    return np.concatenate(found)
+
+
 def _pulses(model: Codec, codes: Sequence[Codes], n_frames: int) -> Wave:
     """Returns the pulses (T,) of a whole recording: a phase is the sum of all that was before it."""
     found = [np.zeros(0, np.float32)]

@@ -68,7 +68,7 @@ class CodecTask(WaveTask):
     """Waves to codes and back."""
 
     more_weights: ClassVar[Mapping[str, float]] = {COMMITMENT: 0.25, **DECODED_WEIGHTS}
-    # A level that no sample of a batch has.
+    # A level that no sample of a batch has; the head where mels alone are learned.
     leaves_unused: ClassVar[bool] = True
     config: CodecConfig
 
@@ -92,7 +92,7 @@ class CodecTask(WaveTask):
             counts={**batch.counts, **dict.fromkeys((COMMITMENT, *DECODED_LOSSES), frames)},
         )
 
-    def made(self, network: Codec, batch: Tensors) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def made(self, network: Codec, batch: Tensors) -> tuple[Tensor | None, Mapping[str, Tensor]]:
         """Returns waves (B, T), how far codes are from latents, and the error of the mels inside."""
         mel_BFM = log_mel_torch(batch["audio"], self.spec).transpose(1, 2)
         frames_B, n_frames = batch["frames"], mel_BFM.shape[1]
@@ -104,6 +104,8 @@ class CodecTask(WaveTask):
         beyond = -n_frames % period
         period_BF = functional.pad(batch["period_s"], (0, beyond)) if self.config.use_f0 else None
         found = {COMMITMENT: off * frames_B.sum(), **decoded_losses(decoded, mel_BFM, period_BF)}
+        if network.training and not self.wants_waves:
+            return None, found
         excitation = self.excitation_of(decoded, batch, network.training)
         return network.decoder.wave(decoded, excitation)[:, : n_frames * self.spec.hop], found
 

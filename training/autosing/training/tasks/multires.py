@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,14 +27,12 @@ class MultiResolutionConfig(WaveConfig):
     """Settings of the trainer of tokens of several resolutions.
 
     Attributes:
-        resynthesis: `wave` learns by the sound that tokens make, `mel` by mel and pitch alone, in a tenth of the time.
         resolutions_ms: of the streams, fine first, with commas between them.
         n_layers: how many layers of an encoder lie side by side in `ssl`.
         n_tokens: of each stream; 0 does not quantise, for features that are to be clustered.
         code_dim: width of the codes.
     """
 
-    resynthesis: Literal["mel", "wave"] = "wave"
     resolutions_ms: str = "20,40,80"
     n_layers: int = 1
     n_tokens: int = 1024
@@ -44,8 +42,6 @@ class MultiResolutionConfig(WaveConfig):
         super().__post_init__()
         if self.n_tokens == 1 or self.n_tokens < 0 or self.code_dim < 1:
             raise UsageError(f"n_tokens is {self.n_tokens} and code_dim {self.code_dim}; give at least 2 and 1")
-        if self.resynthesis == "mel" and self.adversarial_weight:
-            raise UsageError("judges hear waves; set adversarial_weight=0 with resynthesis=mel")
         self.resolutions  # noqa: B018
 
     @property
@@ -127,6 +123,6 @@ class MultiResolutionTask(WaveTask):
         mel_BFM = log_mel_torch(batch["audio"], self.spec).transpose(1, 2)
         found = decoded_losses(decoded, mel_BFM, batch.get("period_s"))
         found[COMMITMENT] = streams.off * batch["frames"].sum()
-        if network.training and self.config.resynthesis == "mel":
+        if network.training and not self.wants_waves:
             return None, found
         return network.decoder.wave(decoded, self.excitation_of(decoded, batch, network.training)), found

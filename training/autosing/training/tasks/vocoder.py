@@ -41,6 +41,8 @@ class VocoderConfig(WaveConfig):
         super().__post_init__()
         if self.n_tokens < 1:
             raise UsageError(f"n_tokens is {self.n_tokens}; it must be above 0")
+        if self.resynthesis == "mel" and not (self.generator == "istft" and self.stream_names):
+            raise UsageError("resynthesis=mel is for the generator istft with streams, which tells mels first")
         if self.tell_f0 and not (self.generator == "istft" and self.stream_names and self.use_f0):
             raise UsageError("tell_f0 is for the generator istft with streams, and needs use_f0 to learn from")
         if self.generator == "istft" and self.stream_names and not self.use_f0:
@@ -95,13 +97,15 @@ class VocoderTask(WaveTask):
         counts = {**batch.counts, **dict.fromkeys(DECODED_LOSSES, sum(frames))}
         return replace(batch, arrays=arrays, counts=counts)
 
-    def made(self, network: Vocoder, batch: Tensors) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def made(self, network: Vocoder, batch: Tensors) -> tuple[Tensor | None, Mapping[str, Tensor]]:
         """Returns waves (B, T)."""
         inputs = {**batch, **self.excitation(batch)}
         if isinstance(network.generator, FrameDecoder):
             decoded = network.decoded(inputs)
             mel_BFM = log_mel_torch(batch["audio"], self.spec).transpose(1, 2)
             found = decoded_losses(decoded, mel_BFM, batch["period_s"])
+            if network.training and not self.wants_waves:
+                return None, found
             return network.generator.wave(decoded, self.excitation_of(decoded, batch, network.training)), found
         if not self.config.streams:
             inputs["mel"] = log_mel_torch(batch["audio"], self.spec).transpose(1, 2)

@@ -51,6 +51,7 @@ class WaveConfig(RunConfig):
 
     Attributes:
         size: of the network and of its judges.
+        resynthesis: `wave` learns by the sound that is made, `mel` by mel and pitch alone, in a tenth of the time.
         use_f0: whether pitch is known: `f0_hz` and `voiced` are read.
         mel: `24k` for BigVGAN's 100 bands at 24 kHz, `44k` for 128 bands at 44.1 kHz.
         mel_weight: of the log-mel's error.
@@ -61,6 +62,7 @@ class WaveConfig(RunConfig):
     """
 
     size: VocoderSize = "small"
+    resynthesis: Literal["wave", "mel"] = "wave"
     use_f0: bool = True
     mel: MelName = "24k"
     mel_weight: float = 1.0
@@ -76,6 +78,8 @@ class WaveConfig(RunConfig):
                 raise UsageError(f"{name} is {getattr(self, name)}; it must not be below 0")
         if not self.mel_weight + self.magnitude_weight:
             raise UsageError("mel_weight and magnitude_weight are both 0; judges alone teach nothing in time")
+        if self.resynthesis == "mel" and self.adversarial_weight:
+            raise UsageError("judges hear waves; set adversarial_weight=0 with resynthesis=mel")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -224,6 +228,11 @@ class WaveTask(Task[Judged]):
         mels = {name: log_mel(wave, self.spec, length // self.spec.hop) for name, wave in waves.items()}
         sounds = {name: Sound(wave, self.spec.sample_rate) for name, wave in waves.items()}
         return Look({"mel": mel_figure(mels, self.spec.rate, None, self.spec)}, sounds)
+
+    @property
+    def wants_waves(self) -> bool:
+        """Whether training makes waves."""
+        return self.config.resynthesis == "wave"
 
     def excitation(self, batch: Tensors) -> dict[str, Tensor]:
         """Returns pulses and noise (B, T) of the true F0; noise alone where it is not known."""
