@@ -1,0 +1,1 @@
+"""What people use trained models with."""

@@ -1,0 +1,220 @@
+"""From columns back to sound: by Griffin-Lim, by a vocoder from mels or tokens, or by a codec from codes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from autosing.signal.errors import RowError, UsageError
+from autosing.signal.griffin_lim import griffin_lim
+from autosing.signal.mel import MelSpec
+from autosing.signal.typed import of_mapping
+
+if TYPE_CHECKING:
+    from autosing.models.codecs import AnyCodec
+    from autosing.models.vocoder import Vocoder
+
+Array = npt.NDArray[Any]
+Wave = npt.NDArray[np.float32]
+
+GRIFFIN_LIM = "griffin-lim"
+
+
+@dataclass(frozen=True)
+class Series:
+    """A column of a song: values (F, ...) at a rate."""
+
+    values: Array
+    rate: Fraction
+
+
+class Way(Protocol):
+    """A way from columns to sound."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The short names of the columns it needs."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the waves, in Hz."""
+
+    @property
+    def expected(self) -> Mapping[str, Any]:
+        """What the columns must be: `mel`, the MelSpec as a mapping, and `definitions` of tokens by name."""
+
+    def make(self, series: Mapping[str, Series]) -> Wave:
+        """Returns the wave (T,) of a song.
+
+        Raises:
+            RowError: the columns do not fit each other or the model.
+        """
+
+
+def way_of(model: str, seed: int = 0) -> Way:
+    """Returns the way of a model directory, or `griffin-lim`, which needs no model.
+
+    Raises:
+        CheckpointError: there is no such model, or it is damaged.
+        UsageError: the model makes no sound.
+    """
+    if model == GRIFFIN_LIM:
+        return ByGriffinLim(seed=seed)
+    from autosing.models.codecs import load_codec
+    from autosing.models.directory import load_model
+    from autosing.models.hub import model_folder
+    from autosing.signal.checkpoint import Checkpoint
+
+    if Checkpoint(str(model_folder(model))).config.get("class") != "vocoder":
+        return ByCodec(load_codec(model))
+    loaded = load_model(model)
+    network: Any = loaded.model
+    return ByVocoder(network, loaded.contract, seed)
+
+
+@dataclass(frozen=True)
+class ByGriffinLim:
+    """Mels, without weights."""
+
+    spec: MelSpec = field(default_factory=MelSpec)
+    seed: int = 0
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("mel",)
+
+    @property
+    def sample_rate(self) -> int:
+        return self.spec.sample_rate
+
+    @property
+    def expected(self) -> Mapping[str, Any]:
+        return {}
+
+    def make(self, series: Mapping[str, Series]) -> Wave:
+        return griffin_lim(series["mel"].values.astype(np.float32), self.spec, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class ByVocoder:
+    """Mels or tokens, with or without F0."""
+
+    model: "Vocoder"
+    contract: Mapping[str, Any]
+    seed: int = 0
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        fields = self.model.fields
+        heard = tuple(sorted(fields.streams)) or ("mel",)
+        return (*heard, "f0_hz", "voiced") if fields.use_f0 else heard
+
+    @property
+    def sample_rate(self) -> int:
+        return self.model.spec.sample_rate
+
+    @property
+    def expected(self) -> Mapping[str, Any]:
+        streams = self.model.fields.streams
+        told = self.contract.get("definitions", {})
+        definitions = {name: told[name] for name in streams if name in told}
+        return {"definitions": definitions} if streams else {"mel": dict(self.model.fields.mel)}
+
+    def make(self, series: Mapping[str, Series]) -> Wave:
+        from autosing.models.excitation import sample_f0
+        from autosing.models.vocoder import synthesise, tokens_at
+
+        spec, streams = self.model.spec, self.model.fields.streams
+        inputs: dict[str, Array] = {}
+        if streams:
+            longest = max(len(series[name].values) / series[name].rate for name in streams)
+            n_frames = int(longest * spec.rate + Fraction(1, 2))
+        else:
+            inputs["mel"] = series["mel"].values.astype(np.float32)
+            n_frames = len(inputs["mel"])
+        for name in streams:
+            tokens = self._tokens(name, series[name])
+            inputs |= {name: tokens, f"{name}_at": tokens_at(n_frames, spec.rate, len(tokens), series[name].rate)}
+        if not n_frames:
+            return np.zeros(0, np.float32)
+        f0_hz = None
+        if self.model.fields.use_f0:
+            pitch = series["f0_hz"]
+            times = (np.arange(n_frames * spec.hop) + 0.5) * float(pitch.rate) / spec.sample_rate - 0.5
+            f0_hz = sample_f0(pitch.values, series["voiced"].values.astype(bool), times)
+        return np.concatenate(list(synthesise(self.model, inputs, f0_hz, self.seed)))
+
+    def _tokens(self, name: str, stream: Series) -> Array:
+        rate = Fraction(self.model.fields.streams[name])
+        if stream.rate != rate:
+            raise RowError(f"{name} has {stream.rate} tokens a second, and the vocoder was trained with {rate}")
+        if not len(stream.values):
+            raise RowError(f"there are no {name}")
+        highest = int(stream.values.max())
+        if highest >= self.model.fields.n_tokens:
+            raise RowError(f"{name} has the token {highest}, and the vocoder knows {self.model.fields.n_tokens}")
+        return stream.values.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class ByCodec:
+    """Codes of all levels."""
+
+    codec: "AnyCodec"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(f"codes_{n}" for n in range(len(self.codec.info.rates)))
+
+    @property
+    def sample_rate(self) -> int:
+        return self.codec.info.sample_rate
+
+    @property
+    def expected(self) -> Mapping[str, Any]:
+        return {}
+
+    def make(self, series: Mapping[str, Series]) -> Wave:
+        return self.codec.decode([series[name].values for name in self.columns])
+
+
+def with_spec(way: Way, told: Mapping[str, Any]) -> Way:
+    """Returns the way for mels of a data set's MelSpec.
+
+    Raises:
+        UsageError: the model was trained with another; names the first field that differs.
+    """
+    if isinstance(way, ByGriffinLim):
+        return ByGriffinLim(of_mapping(MelSpec, told, "the data set's mel"), way.seed)
+    wanted = way.expected.get("mel", {})
+    differing = [name for name in wanted if name in told and told[name] != wanted[name]]
+    if differing:
+        name = differing[0]
+        raise UsageError(
+            f"the vocoder was trained with mel.{name} = {wanted[name]!r}, and the data set's is {told[name]!r}; "
+            "process a mel of the vocoder's spec, or take another vocoder"
+        )
+    return way
+
+
+def check_definitions(way: Way, found: Mapping[str, str]) -> None:
+    """Checks that columns mean what they meant in training: the same stage, settings and codebooks.
+
+    Raises:
+        UsageError: names the first that differs.
+    """
+    wanted: Mapping[str, str] = way.expected.get("definitions", {})
+    for name, definition in wanted.items():
+        if found.get(name) != definition:
+            raise UsageError(
+                f"{name} is computed otherwise than in the set that the vocoder was trained on: other settings, "
+                "features or codebook; process it with those of the training set, or train on these"
+            )
+
+
+def names_of(ways: Sequence[Way]) -> list[str]:
+    """Returns the columns that any of several ways needs."""
+    return list(dict.fromkeys(name for way in ways for name in way.columns))
