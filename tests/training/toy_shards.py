@@ -25,7 +25,8 @@ DTYPES = {"units": "uint16", "mel": "float16", "f0_hz": "float32", "voiced": "ui
 SINGERS = ("ada", "ben")
 N_MELS, N_UNITS = 100, 12
 AUDIO_HZ = 24_000
-DIMS = {"mel": N_MELS, "lyric_mel": 40}
+DIMS = {"mel": N_MELS, "lyric_mel": 40, "ssl": N_UNITS + 2}
+MORE = {"lyric_mel": ("float16", "50/1"), "ssl": ("float16", "50/1")}
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,15 @@ def voiced_sample(number: int, seconds: float) -> ToySample:
     times = np.arange(round(seconds * AUDIO_HZ)) * 100 / AUDIO_HZ - 0.5
     f0_hz = sample_f0(sample.series["f0_hz"], sample.series["voiced"], times)
     turns = np.cumsum(f0_hz / AUDIO_HZ)
+    # What an encoder might hear: which unit it is, whether it is voiced, and how high.
+    near = nearest_frames(len(sample.series["units"]), Fraction(50), len(sample.series["f0_hz"]), Fraction(100))
+    voiced = sample.series["voiced"][near].astype(np.float32)
+    height = np.log2(np.maximum(sample.series["f0_hz"][near], 1)) / 4 * voiced
+    heard = np.concatenate([np.eye(N_UNITS)[sample.series["units"]], voiced[:, None], height[:, None]], axis=1)
     wave = sum(np.sin(2 * np.pi * k * turns) * 0.5**k for k in range(1, 6)) * (f0_hz > 0)
     noise = 0.02 * np.random.default_rng([4, number]).standard_normal(len(wave))
-    return replace(sample, audio=(0.3 * wave + noise).astype(np.float32))
+    series = {**sample.series, "ssl": heard.astype(np.float16)}
+    return replace(sample, series=series, audio=(0.3 * wave + noise).astype(np.float32))
 
 
 def toy_samples(n: int, first: int = 0) -> list[ToySample]:
@@ -112,14 +119,14 @@ def write_set(folder: Path, splits: Mapping[str, Sequence[Sequence[ToySample]]],
         name: {
             "address": f"{name}.{name}",
             "kind": "series",
-            "dtype": (DTYPES | {"lyric_mel": "float16"})[name],
+            "dtype": (DTYPES | {n: dtype for n, (dtype, _) in MORE.items()})[name],
             "rate": rate,
             "dim": DIMS.get(name),
             "unit": "",
             "tied": [],
             "definition": hashlib.sha256(name.encode()).hexdigest(),
         }
-        for name, rate in (RATES | {"lyric_mel": "50/1"}).items()
+        for name, rate in (RATES | {n: rate for n, (_, rate) in MORE.items()}).items()
         if any(name in sample.series for shards in splits.values() for shard in shards for sample in shard)
     }
     manifest = {

@@ -98,11 +98,15 @@ class Codec(nn.Module):
         self.fields, self.spec = fields, fields.spec
         dim, spec, down = fields.dim, fields.spec, fields.down
         self.heard = MaskedConv(spec.n_mels, dim)
-        self.encoder = ConvBlocks(dim, fields.layers, dropout=0.0)
         self.together = nn.Linear(dim * down, dim)
+        self.encoder = ConvBlocks(dim, fields.layers, dropout=0.0)
         self.levels = nn.ModuleList(Quantiser(dim, fields.code_dim, fields.n_codes) for _ in fields.strides)
+        # Most layers are at the latents' rate, on either side.
+        self.told = ConvBlocks(dim, fields.layers // 2, dropout=0.0)
         self.apart = nn.Linear(dim, dim * down)
-        self.decoder = FrameDecoder(spec, dim, fields.layers, tells_pitch=fields.use_f0, use_f0=fields.use_f0)
+        self.decoder = FrameDecoder(
+            spec, dim, fields.layers - fields.layers // 2, tells_pitch=fields.use_f0, use_f0=fields.use_f0
+        )
 
     @property
     def mel_scale(self) -> MelScale:
@@ -113,15 +117,16 @@ class Codec(nn.Module):
     def context_frames(self) -> int:
         """Frames on either side that a frame's code or wave depends on, in whole periods."""
         period = self.fields.period_frames
-        seen = self.encoder.context_frames + self.decoder.context_frames + 3
+        seen = self.fields.down * (self.encoder.context_frames + self.told.context_frames)
+        seen += self.decoder.context_frames + 3
         return -(-seen // period) * period + period
 
     def latents(self, mel_BFM: Tensor, frames_B: Tensor) -> Tensor:
         """Returns what is quantised (B, F / down, D)."""
         mask_BF1 = frame_mask(frames_B, mel_BFM[..., 0])
-        normal_BFM = self.mel_scale.normal(mel_BFM)
-        hidden_BFD = self.encoder(self.heard(normal_BFM, mask_BF1), mask_BF1) * mask_BF1
-        return self.together(hidden_BFD.reshape(len(hidden_BFD), -1, self.together.in_features))  # type: ignore[no-any-return]
+        heard_BFD = self.heard(self.mel_scale.normal(mel_BFM), mask_BF1) * mask_BF1
+        latents_BND: Tensor = self.together(heard_BFD.reshape(len(heard_BFD), -1, self.together.in_features))
+        return self.encoder(latents_BND, self._mask(latents_BND, frames_B))  # type: ignore[no-any-return]
 
     def quantised(
         self, latents_BND: Tensor, frames_B: Tensor, levels_B: Tensor | None = None
@@ -161,9 +166,13 @@ class Codec(nn.Module):
 
     def decoded(self, latents_BND: Tensor, frames_B: Tensor) -> Decoded:
         """Returns what latents (B, N, D) say of each frame."""
-        hidden_BFD = self.apart(latents_BND).reshape(len(latents_BND), -1, self.fields.dim)
+        told_BND = self.told(latents_BND, self._mask(latents_BND, frames_B))
+        hidden_BFD = self.apart(told_BND).reshape(len(told_BND), -1, self.fields.dim)
         found: Decoded = self.decoder(hidden_BFD, frame_mask(frames_B, hidden_BFD[..., 0]))
         return found
+
+    def _mask(self, latents_BND: Tensor, frames_B: Tensor) -> Tensor:
+        return frame_mask(-(-frames_B // self.fields.down), latents_BND[..., 0])
 
 
 @torch.inference_mode()

@@ -57,7 +57,7 @@ class HifiGan(nn.Module):
         excitation_B2T = torch.stack([inputs["pulses"], 0.1 * inputs["noise"]], dim=1) if self.use_f0 else None
         mask_B1F = mask_BF1.transpose(1, 2)
         for n, (up, mixed) in enumerate(zip(self.ups, self.mixed, strict=True)):
-            x_BCF = up(functional.leaky_relu(x_BCF, SLOPE))
+            x_BCF = up(functional.leaky_relu(x_BCF, SLOPE) * mask_B1F)
             mask_B1F = mask_B1F.repeat_interleave(self.steps_up[n], 2)
             if excitation_B2T is not None:
                 x_BCF = x_BCF + self.excitations[n](excitation_B2T)

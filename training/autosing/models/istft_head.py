@@ -55,7 +55,7 @@ class IstftHead(nn.Module):
         raw_BFK = self.out(self.norm(self.blocks(hidden_BFD, mask_BF1))).float()
         with torch.autocast(raw_BFK.device.type, enabled=False):
             spectrum_BFN = self._excited(raw_BFK, inputs) if self.use_f0 else self._from_nothing(raw_BFK, inputs)
-            return self._wave(spectrum_BFN * mask_BF1)
+            return self._wave(spectrum_BFN, mask_BF1)
 
     def _excited(self, raw_BFK: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         gain_BFN, cosine_BFN, sine_BFN, breath_BFN = raw_BFK.chunk(4, dim=-1)
@@ -95,13 +95,11 @@ class IstftHead(nn.Module):
         spectrum_BFN: Tensor = torch.fft.rfft(padded.unfold(1, self.spec.n_fft, self.spec.hop) * self.window)
         return spectrum_BFN
 
-    def _wave(self, spectrum_BFN: Tensor) -> Tensor:
-        """Returns the wave (B, F hop) whose spectra are nearest to these."""
-        n_frames, spec = spectrum_BFN.shape[1], self.spec
-        frames_BFT = torch.fft.irfft(spectrum_BFN, n=spec.n_fft) * self.window
-        weight_FT = self.window.square().expand(1, n_frames, -1)
-        wave_BT, weight_1T = (self._added(frames) for frames in (frames_BFT, weight_FT))
-        return wave_BT / weight_1T.clamp(min=1e-2)
+    def _wave(self, spectrum_BFN: Tensor, mask_BF1: Tensor) -> Tensor:
+        """Returns the wave (B, F hop) whose spectra are nearest to these, as far as there are frames."""
+        frames_BFT = torch.fft.irfft(spectrum_BFN, n=self.spec.n_fft) * self.window * mask_BF1
+        wave_BT, weight_BT = (self._added(frames) for frames in (frames_BFT, self.window.square() * mask_BF1))
+        return wave_BT / weight_BT.clamp(min=1e-2)
 
     def _added(self, frames_BFT: Tensor) -> Tensor:
         n_frames, spec = frames_BFT.shape[1], self.spec

@@ -143,8 +143,8 @@ class MultiResolution(nn.Module):
         period = self.fields.period
         return -(-seen // period) * period
 
-    def forward(self, features_BND: Tensor, counts_B: Tensor) -> Streams:
-        """Returns the streams of features, of which each sample has `counts_B` frames."""
+    def forward(self, features_BND: Tensor, counts_B: Tensor, is_free_B: Tensor | None = None) -> Streams:
+        """Returns the streams of features, of which each sample has `counts_B` frames; some may be left unquantised."""
         ways = self._down(features_BND, counts_B)
         up_BND: Tensor | None = None
         kept: list[Tensor] = []
@@ -156,7 +156,8 @@ class MultiResolution(nn.Module):
             if self.quantisers:
                 # What the coarser streams did not tell.
                 left_BND = down_BND if up_BND is None else down_BND - up_BND
-                left_BND, codes_BN, off_here = self.quantisers[level](left_BND, mask_BN1[..., 0] > 0)
+                near_BND, codes_BN, off_here = self.quantisers[level](left_BND, mask_BN1[..., 0] > 0)
+                left_BND = near_BND if is_free_B is None else torch.where(is_free_B[:, None, None], left_BND, near_BND)
                 tokens.append(codes_BN)
                 off = off + off_here
             told_BND = left_BND if up_BND is None else left_BND + up_BND

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,8 +20,9 @@ from autosing.training.tasks.decoded_losses import DECODED_LOSSES, DECODED_WEIGH
 from autosing.training.tasks.waves import WaveConfig, WaveTask
 
 COMMITMENT = "commitment"
-# Of samples that have only some of the levels in training.
-PARTIAL_SHARE = 0.5
+# Of samples in training: those that have only some of the levels, and those that are not quantised at all, from which
+# both ends learn sooner what there is to tell (as Mimi's do; Defossez et al., 2024).
+PARTIAL_SHARE, UNQUANTISED_SHARE = 0.35, 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,7 @@ class CodecTask(WaveTask):
         return {**super().contract(), "codes": {"rates": rates, "sizes": [self.config.n_codes] * len(rates)}}
 
     def collate(self, samples: Sequence[Sample], *, training: bool) -> Batch:
-        """Returns waves, and how many levels each sample has."""
+        """Returns waves, and how many levels each sample has; one more than there are is not to be quantised."""
         batch = super().collate(samples, training=training)
         levels = np.array([self._levels(sample, training) for sample in samples], np.int64)
         frames = batch.counts["mel"]
@@ -100,7 +102,8 @@ class CodecTask(WaveTask):
         mel_BFM = functional.pad(mel_BFM, (0, 0, 0, -n_frames % period), value=float(np.log(self.spec.floor)))
         latents_BND = network.latents(mel_BFM, frames_B)
         quantised_BND, _, off = network.quantised(latents_BND, frames_B, batch["levels"] if network.training else None)
-        decoded = network.decoded(quantised_BND, frames_B)
+        is_free_B11 = (batch["levels"] > len(self.config.levels))[:, None, None]
+        decoded = network.decoded(torch.where(is_free_B11, latents_BND, quantised_BND), frames_B)
         beyond = -n_frames % period
         period_BF = functional.pad(batch["period_s"], (0, beyond)) if self.config.use_f0 else None
         found = {COMMITMENT: off * frames_B.sum(), **decoded_losses(decoded, mel_BFM, period_BF)}
@@ -112,6 +115,7 @@ class CodecTask(WaveTask):
     def _levels(self, sample: Sample, training: bool) -> int:
         n_levels = len(self.config.levels)
         rng = sample.rng("levels")
-        if training and rng.random() < PARTIAL_SHARE:
-            return int(rng.integers(1, n_levels + 1))
-        return n_levels
+        share = rng.random()
+        if not training or share >= PARTIAL_SHARE + UNQUANTISED_SHARE:
+            return n_levels
+        return int(rng.integers(1, n_levels + 1)) if share < PARTIAL_SHARE else n_levels + 1

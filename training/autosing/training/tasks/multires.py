@@ -19,6 +19,8 @@ from autosing.training.task import Tensors
 from autosing.training.tasks.decoded_losses import DECODED_LOSSES, DECODED_WEIGHTS, decoded_losses
 from autosing.training.tasks.waves import WaveConfig, WaveTask
 
+# Of samples in training that are not quantised; see the codec's.
+UNQUANTISED_SHARE = 0.3
 SSL, COMMITMENT = "ssl", "commitment"
 
 
@@ -71,6 +73,11 @@ class MultiResolutionTask(WaveTask):
     config: MultiResolutionConfig
 
     @property
+    def hears_level(self) -> bool:
+        """Features are of the level that they were computed at."""
+        return False
+
+    @property
     def fields(self) -> MultiResolutionFields:
         """What the adapter is built from."""
         config, column = self.config, self.column_of[SSL]
@@ -111,6 +118,7 @@ class MultiResolutionTask(WaveTask):
             SSL: padded,
             "unit_frames": np.array([len(one) for one in features], np.int64),
             "left": pad_stack([left for left, _ in places]),
+            "is_free": np.array([training and s.rng("free").random() < UNQUANTISED_SHARE for s in samples]),
             "share": pad_stack([share for _, share in places]),
         }
         counts = dict.fromkeys((COMMITMENT, *DECODED_LOSSES), int(batch.arrays["frames"].sum()))
@@ -118,7 +126,7 @@ class MultiResolutionTask(WaveTask):
 
     def made(self, network: MultiResolution, batch: Tensors) -> tuple[Tensor | None, Mapping[str, Tensor]]:
         """Returns waves (B, T), and the errors of what the tokens tell of frames."""
-        streams = network(batch[SSL], batch["unit_frames"])
+        streams = network(batch[SSL], batch["unit_frames"], batch["is_free"] if network.training else None)
         decoded = network.decoded(streams.hidden, batch)
         mel_BFM = log_mel_torch(batch["audio"], self.spec).transpose(1, 2)
         found = decoded_losses(decoded, mel_BFM, batch.get("period_s"))

@@ -69,6 +69,11 @@ class VocoderTask(WaveTask):
     more_weights: ClassVar[Mapping[str, float]] = DECODED_WEIGHTS
     config: VocoderConfig
 
+    @property
+    def hears_level(self) -> bool:
+        """Tokens are of the level that they were computed at; mels are computed in training."""
+        return not self.config.stream_names
+
     def network(self) -> Vocoder:
         """Returns the vocoder with random weights."""
         config = self.config

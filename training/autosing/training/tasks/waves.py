@@ -38,8 +38,6 @@ MELS: Mapping[str, MelSpec] = {
 MEL, MAGNITUDE, ADVERSARIAL, FEATURES, JUDGES = "mel", "magnitude", "adversarial", "features", "discriminator"
 METRIC = "mr_stft"
 LOOK_S = 8.0
-# Training begins at any level between a recording's own and this much less.
-QUIETER_DB = 12.0
 # So short a wave has no spectrum to be compared.
 SHORTEST_SAMPLES = 2048
 JUDGES_WIDTH = {"tiny": 64, "small": 256, "base": 1024}
@@ -59,6 +57,8 @@ class WaveConfig(RunConfig):
         adversarial_weight: of what the judges say; 0 has no judges.
         features_weight: of what the judges' layers hear.
         adversarial_from: the step from which there are judges.
+        quieter_db: what is heard in training is at any level between its own and so much less, where a network's input
+            tells its level; 0 leaves levels alone.
     """
 
     size: VocoderSize = "small"
@@ -70,10 +70,18 @@ class WaveConfig(RunConfig):
     adversarial_weight: float = 0.2
     features_weight: float = 0.4
     adversarial_from: int = 0
+    quieter_db: float = 12.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("mel_weight", "magnitude_weight", "adversarial_weight", "features_weight", "adversarial_from"):
+        for name in (
+            "mel_weight",
+            "magnitude_weight",
+            "adversarial_weight",
+            "features_weight",
+            "adversarial_from",
+            "quieter_db",
+        ):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must not be below 0")
         if not self.mel_weight + self.magnitude_weight:
@@ -230,6 +238,11 @@ class WaveTask(Task[Judged]):
         return Look({"mel": mel_figure(mels, self.spec.rate, None, self.spec)}, sounds)
 
     @property
+    def hears_level(self) -> bool:
+        """Whether the input tells how loud a wave is; what is computed before training does not follow its changes."""
+        return True
+
+    @property
     def wants_waves(self) -> bool:
         """Whether training makes waves."""
         return self.config.resynthesis == "wave"
@@ -276,5 +289,6 @@ class WaveTask(Task[Judged]):
         if not training:
             return wave
         rng = sample.rng("level")
-        gain = 10 ** (-rng.uniform(0, QUIETER_DB) / 20) * rng.choice((-1, 1))
+        quieter_db = rng.uniform(0, self.config.quieter_db) if self.hears_level else 0.0
+        gain = 10 ** (-quieter_db / 20) * rng.choice((-1, 1))
         return np.asarray(wave * gain, np.float32)
