@@ -1,5 +1,6 @@
-"""What several tests share: where real recordings lie, when they are there."""
+"""What several tests share: where real recordings lie, when they are there, and a codec."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,3 +14,27 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real recordings are not beside this checkout")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def save_codec() -> Callable[[Path, int], str]:
+    """Writes a tiny codec of three levels, whose codebooks lie in what it hears; returns its path."""
+
+    def save(path: Path, seed: int) -> str:
+        import torch
+
+        from autosing.models.codec import Codec, sized_codec
+        from autosing.models.directory import save_model
+        from autosing.signal.mel import MelSpec
+
+        torch.manual_seed(seed)
+        model = Codec(sized_codec("tiny", MelSpec(), 2, (4, 2, 1), 16, 4, True)).train()
+        frames, mels = torch.tensor([96, 96]), torch.randn(2, 96, 100) * 2 - 4
+        with torch.no_grad():
+            for _ in range(3):
+                model.quantised(model.latents(mels, frames), frames)
+        codes = {"rates": [str(rate) for rate in model.fields.rates], "sizes": [16] * 3}
+        save_model(path, model.eval(), {"mel": {"spec": dict(model.fields.mel)}, "codes": codes})
+        return str(path)
+
+    return save

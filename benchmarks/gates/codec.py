@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--songs", type=int, default=96)
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="a folder for the run and the sets")
@@ -66,7 +66,7 @@ def main() -> None:
             source = SyntheticSource(options.songs, options.seconds, 0, 8)
             built(folder / "synthetic", source, SAMPLES["vocoder"], ("f0",))
         torch.set_num_threads(options.threads)
-        settings = ["size=tiny", "n_codes=256", "code_dim=8", "lr=2e-3", "warmup_steps=20", "seconds_per_batch=48"]
+        settings = ["size=tiny", "n_codes=256", "code_dim=32", "lr=1e-3", "warmup_steps=20", "seconds_per_batch=32"]
         settings += [
             "resynthesis=mel",
             "adversarial_weight=0",

@@ -167,7 +167,7 @@ def taught(
     rng = np.random.default_rng(seed)
     names = {f"stream_{n}": str(rate) for n, rate in enumerate(rates)}
     decoder = Vocoder(sized_vocoder("tiny", "istft", SPEC, False, names, n_tokens))
-    decoder.mel_scale.measure(np.concatenate([song.mel for song in of]))
+    decoder.measure([song.mel for song in of])
     optimiser = torch.optim.AdamW(decoder.parameters(), 2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
     usable = [n for n, song in enumerate(of) if len(song.mel) > CROP_FRAMES]

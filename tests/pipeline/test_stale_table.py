@@ -20,6 +20,7 @@ from autosing.pipeline.stages import STAGES
 from autosing.signal.decode import encode
 
 SMALL = ("units.k=8", "tokens.k=8")
+CODEC: list[str] = []
 ALL = frozenset(STAGES)
 LISTENERS = ALL - {"lyric_language"}
 """The stages whose values hang on the sound."""
@@ -27,7 +28,7 @@ Change = Callable[[str], None]
 
 
 def run(url: str, *overrides: str) -> RunReport:
-    graph = Project().graph(DatasetEntry(url), (*SMALL, *overrides))
+    graph = Project().graph(DatasetEntry(url), (*SMALL, *CODEC, *overrides))
     return process(Dataset(url), graph, list(STAGES), RunOptions("local"), progress=Progress(0, quiet=True))
 
 
@@ -36,8 +37,15 @@ def tone(hz: float) -> bytes:
     return encode(wave.astype(np.float32), 16_000, "WAV")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def codec(tmp_path_factory: pytest.TempPathFactory, save_codec: Callable[[Path, int], str]) -> Path:
+    """The codec of all runs."""
+    CODEC[:] = [f"codes.model={save_codec(tmp_path_factory.mktemp('codec') / 'model', 0)}"]
+    return Path(CODEC[0].partition("=")[2])
+
+
 @pytest.fixture(scope="module")
-def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def songs(tmp_path_factory: pytest.TempPathFactory, codec: Path) -> Path:
     """A processed set of two partitions; the second has a song that can't be decoded."""
     url = str(tmp_path_factory.mktemp("table") / "set")
     for number, sung in enumerate(SyntheticSource(2, 4.0).songs()):
@@ -126,6 +134,16 @@ def test_the_next_run_computes_exactly_what_a_change_made_stale(
     assert {n: frozenset(names - {"index"}) for n, names in written.items()} == computed
     assert sorted(report.fits) == fits
     assert run(url, *settings).tasks == 0
+
+
+def test_another_model_makes_its_columns_stale_and_the_same_one_elsewhere_does_not(
+    songs: Path, tmp_path: Path, codec: Path, save_codec: Callable[[Path, int], str]
+) -> None:
+    url = str(shutil.copytree(songs, tmp_path / "set"))
+    assert run(url, f"codes.model={shutil.copytree(codec, tmp_path / 'same')}").tasks == 0
+    before = _stamps(url)
+    run(url, f"codes.model={save_codec(tmp_path / 'other', 1)}")
+    assert {name for name, _ in _stamps(url).items() - before.items()} == {f"{n}/codes.parquet" for n in (0, 1, 2)}
 
 
 def _stamps(url: str) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """Every stage on one small data set: what it declares is what is stored, where it says, the same in any company."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,15 +74,24 @@ def run(dataset: Dataset, graph: Graph) -> RunReport:
     return process(dataset, graph, list(STAGES), RunOptions(executor="local"), progress=Progress(0, quiet=True))
 
 
+def graph_of(url: str, codec: str) -> Graph:
+    return Project().graph(DatasetEntry(url), (*SETTINGS, f"codes.model={codec}"))
+
+
 @pytest.fixture(scope="module")
-def processed(tmp_path_factory: pytest.TempPathFactory) -> Processed:
+def codec(tmp_path_factory: pytest.TempPathFactory, save_codec: Callable[[Path, int], str]) -> str:
+    return save_codec(tmp_path_factory.mktemp("codec") / "model", 0)
+
+
+@pytest.fixture(scope="module")
+def processed(tmp_path_factory: pytest.TempPathFactory, codec: str) -> Processed:
     url = str(tmp_path_factory.mktemp("every") / "set")
     first = songs()
     append_songs(url, first)
     other = next(iter(SyntheticSource(1, 3.0, seed=9).songs()))
     again = [NewSong(AGAIN + s.id, s.audio, s.text) for s in reversed(first)]
     append_songs(url, [NewSong(other.id, other.audio, other.text), *again])
-    dataset, graph = Dataset(url), Project().graph(DatasetEntry(url), SETTINGS)
+    dataset, graph = Dataset(url), graph_of(url, codec)
     report = run(dataset, graph)
     probed = [r for p in dataset.partitions for r in p.rows(["probe.n_samples", "probe.sample_rate_hz"])]
     lengths = {r.id: (r.values["probe.n_samples"], r.values["probe.sample_rate_hz"]) for r in probed}
@@ -134,11 +144,11 @@ def is_same(one: Any, other: Any) -> bool:
     return bool(one.tobytes() == other.tobytes() if isinstance(one, np.ndarray) else one == other)
 
 
-def test_a_second_run_does_nothing(processed: Processed) -> None:
+def test_a_second_run_does_nothing(processed: Processed, codec: str) -> None:
     stamps = {
         p: [(f, p.store.stamp(p.folder, f)) for f in p.store.files(p.folder)] for p in processed.dataset.partitions
     }
-    again = Project().graph(DatasetEntry(processed.dataset.url), SETTINGS)
+    again = graph_of(processed.dataset.url, codec)
     report = run(Dataset(processed.dataset.url), again)
     assert report.tasks == 0 and report.fits == []
     for partition, before in stamps.items():

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from autosing.models.acoustic import ConvBlocks, MaskedConv, frame_mask
+from autosing.models.acoustic import ConvBlocks, frame_mask, zero_linear
 from autosing.models.excitation import PulseTrain, noise, pieces, sample_f0
 from autosing.models.frame_decoder import Decoded, FrameDecoder
 from autosing.models.mel_scale import MelScale
@@ -97,9 +97,11 @@ class Codec(nn.Module):
         super().__init__()
         self.fields, self.spec = fields, fields.spec
         dim, spec, down = fields.dim, fields.spec, fields.down
-        self.heard = MaskedConv(spec.n_mels, dim)
-        self.together = nn.Linear(dim * down, dim)
+        # The way in and out that `measure` sets to principal components; the layers learn what there is beside it.
+        self.inwards = nn.Linear(spec.n_mels * down, dim)
+        self.outwards = nn.Linear(dim, spec.n_mels * down)
         self.encoder = ConvBlocks(dim, fields.layers, dropout=0.0)
+        self.encoded = zero_linear(dim, dim)
         self.levels = nn.ModuleList(Quantiser(dim, fields.code_dim, fields.n_codes) for _ in fields.strides)
         # Most layers are at the latents' rate, on either side.
         self.told = ConvBlocks(dim, fields.layers // 2, dropout=0.0)
@@ -124,9 +126,36 @@ class Codec(nn.Module):
     def latents(self, mel_BFM: Tensor, frames_B: Tensor) -> Tensor:
         """Returns what is quantised (B, F / down, D)."""
         mask_BF1 = frame_mask(frames_B, mel_BFM[..., 0])
-        heard_BFD = self.heard(self.mel_scale.normal(mel_BFM), mask_BF1) * mask_BF1
-        latents_BND: Tensor = self.together(heard_BFD.reshape(len(heard_BFD), -1, self.together.in_features))
-        return self.encoder(latents_BND, self._mask(latents_BND, frames_B))  # type: ignore[no-any-return]
+        normal_BFM = self.mel_scale.normal(mel_BFM) * mask_BF1
+        direct_BND: Tensor = self.inwards(normal_BFM.reshape(len(mel_BFM), -1, self.inwards.in_features))
+        hidden_BND = self.encoder(direct_BND, self._mask(direct_BND, frames_B))
+        return direct_BND + self.encoded(hidden_BND)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def measure(self, mels: Sequence[npt.NDArray[np.floating[Any]]]) -> None:
+        """Makes the codec begin as principal components of mels (F, M), which its quantisers then only have to cluster.
+
+        With random ways in and out, the mel's error on synthetic songs was 0.50 after 100 steps without any
+        quantisation; the components alone leave less.
+        """
+        self.mel_scale.measure(np.concatenate(mels))
+        down, dim = self.fields.down, self.fields.dim
+        whole = [mel[: len(mel) // down * down] for mel in mels]
+        stacked = np.concatenate([self._normal(mel).reshape(len(mel) // down, -1) for mel in whole])
+        _, _, components = np.linalg.svd(np.cov(stacked, rowvar=False), hermitian=True)
+        kept = np.zeros((dim, stacked.shape[1]), np.float32)
+        kept[: len(components)] = components[:dim]
+        self.inwards.weight.copy_(torch.from_numpy(kept))
+        self.outwards.weight.copy_(torch.from_numpy(kept.T))
+        self.inwards.bias.zero_()
+        self.outwards.bias.zero_()
+        for level in self.levels:
+            quantiser: Any = level
+            quantiser.begin_as_first_dimensions()
+
+    def _normal(self, mel: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+        normal: npt.NDArray[np.float64] = (mel - self.mel_scale.mean.cpu().numpy()) / self.mel_scale.std.cpu().numpy()
+        return normal
 
     def quantised(
         self, latents_BND: Tensor, frames_B: Tensor, levels_B: Tensor | None = None
@@ -168,7 +197,8 @@ class Codec(nn.Module):
         """Returns what latents (B, N, D) say of each frame."""
         told_BND = self.told(latents_BND, self._mask(latents_BND, frames_B))
         hidden_BFD = self.apart(told_BND).reshape(len(told_BND), -1, self.fields.dim)
-        found: Decoded = self.decoder(hidden_BFD, frame_mask(frames_B, hidden_BFD[..., 0]))
+        direct_BFM = self.outwards(latents_BND).reshape(len(told_BND), hidden_BFD.shape[1], -1)
+        found: Decoded = self.decoder(hidden_BFD, frame_mask(frames_B, hidden_BFD[..., 0]), direct_BFM)
         return found
 
     def _mask(self, latents_BND: Tensor, frames_B: Tensor) -> Tensor:

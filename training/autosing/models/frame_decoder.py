@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from autosing.models.acoustic import ConvBlocks
+from autosing.models.acoustic import ConvBlocks, zero_linear
 from autosing.models.istft_head import IstftHead
 from autosing.models.mel_scale import MelScale
 from autosing.models.pitch_bins import PitchBins
@@ -54,7 +54,7 @@ class FrameDecoder(nn.Module):
         super().__init__()
         self.spec, self.layers = spec, layers
         self.blocks = ConvBlocks(dim, layers, dropout=0.0)
-        self.to_mel = nn.Linear(dim, spec.n_mels)
+        self.to_mel = zero_linear(dim, spec.n_mels)
         self.to_pitch = nn.Linear(dim, 1 + BINS.n) if tells_pitch else None
         self.head = IstftHead(spec, dim, HEAD_LAYERS, use_f0)
         self.mel_scale = MelScale(spec.n_mels)
@@ -64,10 +64,11 @@ class FrameDecoder(nn.Module):
         """Frames on either side that a frame depends on."""
         return self.blocks.context_frames + self.head.context_frames
 
-    def forward(self, hidden_BFD: Tensor, mask_BF1: Tensor) -> Decoded:
-        """Returns what hidden frames say."""
+    def forward(self, hidden_BFD: Tensor, mask_BF1: Tensor, direct_BFM: Tensor | None = None) -> Decoded:
+        """Returns what hidden frames say, beside a mel of mean 0 and spread 1 that comes another way."""
         hidden_BFD = self.blocks(hidden_BFD, mask_BF1)
-        mel_BFM = self.mel_scale.nats(self.to_mel(hidden_BFD))
+        normal_BFM = self.to_mel(hidden_BFD)
+        mel_BFM = self.mel_scale.nats(normal_BFM if direct_BFM is None else normal_BFM + direct_BFM)
         return Decoded(hidden_BFD, mask_BF1, mel_BFM, self.to_pitch(hidden_BFD) if self.to_pitch else None)
 
     def wave(self, decoded: Decoded, excitation: Mapping[str, Tensor]) -> Tensor:

@@ -130,6 +130,10 @@ class MultiResolution(nn.Module):
         )
         self.decoder = FrameDecoder(fields.spec, dim, fields.layers, tells_pitch=fields.use_f0, use_f0=fields.use_f0)
 
+    def measure(self, mels: Sequence[npt.NDArray[np.floating[Any]]]) -> None:
+        """Takes mean and spread of the bands of mels (F, M)."""
+        self.mel_scale.measure(np.concatenate(mels))
+
     @property
     def mel_scale(self) -> MelScale:
         """Of what it is trained on."""

@@ -1,5 +1,6 @@
 """Vector quantisation in fewer dimensions, with a codebook that follows what it is given."""
 
+import torch
 from torch import Tensor, nn
 from vector_quantize_pytorch import VectorQuantize
 
@@ -23,6 +24,13 @@ class Quantiser(nn.Module):
             threshold_ema_dead_code=DEAD_BELOW,
             use_cosine_sim=cosine,
         )
+
+    @torch.no_grad()
+    def begin_as_first_dimensions(self) -> None:
+        """Makes both projections pass on the first dimensions as they are, where those tell the most."""
+        for linear in (self.inwards, self.outwards):
+            linear.weight.copy_(torch.eye(*linear.weight.shape))
+            linear.bias.zero_()
 
     def forward(self, x_BND: Tensor, mask_BN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns what is near (B, N, D), its codes (B, N), and how far codes are from vectors, on average."""

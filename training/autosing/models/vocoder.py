@@ -111,6 +111,10 @@ class Vocoder(nn.Module):
         own = not isinstance(self.generator, FrameDecoder)
         self.scale = MelScale(spec.n_mels) if own else None
 
+    def measure(self, mels: Sequence[npt.NDArray[np.floating[Any]]]) -> None:
+        """Takes mean and spread of the bands of mels (F, M)."""
+        self.mel_scale.measure(np.concatenate(mels))
+
     @property
     def mel_scale(self) -> MelScale:
         """Of the mel that goes in, or of the one that it tells."""

@@ -130,7 +130,7 @@ class WaveTask(Task[Judged]):
 
     @abstractmethod
     def network(self) -> nn.Module:
-        """Returns what makes waves, with random weights; it has a `mel_scale`."""
+        """Returns what makes waves, with random weights; its `measure` is given mels."""
 
     @abstractmethod
     def made(self, network: Any, batch: Tensors) -> tuple[Tensor | None, Mapping[str, Tensor]]:
@@ -143,9 +143,8 @@ class WaveTask(Task[Judged]):
     def initialise(self, model: Judged, samples: Iterable[Sample]) -> None:
         """Sets mean and spread of the mel's bands from samples all over the training data."""
         waves = (self.wave(sample, training=False) for sample in samples)
-        mels = np.concatenate([log_mel(wave, self.spec, len(wave) // self.spec.hop) for wave in waves])
         network: Any = model.network
-        network.mel_scale.measure(mels)
+        network.measure([log_mel(wave, self.spec, len(wave) // self.spec.hop) for wave in waves])
 
     def phases(self) -> Sequence[Phase]:
         """Returns the network's turn, and the judges' where there are any."""
