@@ -45,6 +45,7 @@ _MODELS: dict[str, tuple[str, str]] = {
     "acoustic": ("autosing.models.acoustic", "AcousticModel"),
     "aligner": ("autosing.models.aligner", "Aligner"),
     "codec": ("autosing.models.codec", "Codec"),
+    "content": ("autosing.models.content", "ContentEncoder"),
     "multires": ("autosing.models.multires", "MultiResolution"),
     "vocoder": ("autosing.models.vocoder", "Vocoder"),
 }

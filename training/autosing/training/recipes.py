@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from autosing.training.tasks.acoustic import AcousticConfig
     from autosing.training.tasks.aligner import AlignerConfig
     from autosing.training.tasks.codec import CodecConfig
+    from autosing.training.tasks.content import ContentConfig
     from autosing.training.tasks.multires import MultiResolutionConfig
     from autosing.training.tasks.vocoder import VocoderConfig
 
@@ -67,6 +68,20 @@ def multires(**settings: Any) -> "MultiResolutionConfig":
     return MultiResolutionConfig(**{**usual, "clip_norm": 10.0, "validate_every": 2000, **settings})
 
 
+def soft_units(**settings: Any) -> "ContentConfig":
+    """Features of a speech encoder to soft units among discrete ones, as Soft-VC's content encoder."""
+    from autosing.training.tasks.content import ContentConfig
+
+    usual = {"crop_s": 4.0, "seconds_per_batch": 160.0, "steps": 25_000, "lr": 5e-4}
+    return ContentConfig(**{**usual, **settings})
+
+
+def pitdyn(**settings: Any) -> "ContentConfig":
+    """Features of a speech encoder to bins of pitch and dynamics, as hubert-pitdyn set out to do."""
+    usual = {"n_units": 0, "pitch_bins": 110, "dynamic_bins": 32, "masked_share": 0.0}
+    return soft_units(**{**usual, **settings})
+
+
 def vocoder(**settings: Any) -> "VocoderConfig":
     """Mels and F0 to sound, by spectra of pulses and noise; judged as HiFi-GAN's."""
     from autosing.training.tasks.vocoder import VocoderConfig
@@ -86,6 +101,8 @@ RECIPES: Mapping[str, Callable[..., RunConfig]] = {
     "aligner_synthetic": aligner_synthetic,
     "codec": codec,
     "multires": multires,
+    "pitdyn": pitdyn,
+    "soft_units": soft_units,
     "soft_vc": soft_vc,
     "unit_vocoder": unit_vocoder,
     "vocoder": vocoder,

@@ -124,6 +124,16 @@ SAMPLES = {
             "energy": "energy.energy",
         },
     ),
+    "content": SampleSpec(
+        "content",
+        {
+            "ssl": "ssl.ssl",
+            "units": "units.units",
+            "f0_hz": "f0.f0_hz",
+            "voiced": "f0.voiced",
+            "energy": "energy.energy",
+        },
+    ),
     "multires": SampleSpec("multires", {"ssl": "ssl.ssl", "f0_hz": "f0.f0_hz", "voiced": "f0.voiced"}, audio="voice"),
     "vocoder": SampleSpec("vocoder", {"f0_hz": "f0.f0_hz", "voiced": "f0.voiced"}, audio="voice"),
 }
