@@ -244,7 +244,7 @@ class ContentTask(Task[ContentEncoder]):
         return found
 
     def _hidden(self, sample: Sample, n_frames: int, training: bool) -> npt.NDArray[np.bool_]:
-        """Returns which frames are hidden: spans at random places, of a share of all frames where they do not overlap."""
+        """Returns which frames are hidden: spans at random places, which may overlap."""
         hidden = np.zeros(n_frames, np.bool_)
         if training and self.config.masked_share:
             rng = sample.rng("hidden")

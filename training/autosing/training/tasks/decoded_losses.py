@@ -9,7 +9,7 @@ from autosing.models.frame_decoder import BINS, Decoded
 DECODED_MEL, VOICING, PITCH = "decoded_mel", "voicing", "pitch"
 DECODED_LOSSES = (DECODED_MEL, VOICING, PITCH)
 # The cross-entropy of hundreds of bins begins at many nats.
-DECODED_WEIGHTS = {PITCH: 0.2}
+DECODED_WEIGHTS = {PITCH: 0.5}
 
 
 def decoded_losses(decoded: Decoded, mel_BFM: Tensor, period_BF: Tensor | None) -> dict[str, Tensor]:
