@@ -1,4 +1,4 @@
-"""What several tests share: where real recordings lie, when they are there, and a codec."""
+"""What several tests share: where real recordings lie, when they are there, and tiny models."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +35,24 @@ def save_codec() -> Callable[[Path, int], str]:
                 model.quantised(model.latents(mels, frames), frames)
         codes = {"rates": [str(rate) for rate in model.fields.rates], "sizes": [16] * 3}
         save_model(path, model.eval(), {"mel": {"spec": dict(model.fields.mel)}, "codes": codes})
+        return str(path)
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def save_content() -> Callable[[Path, int, int], str]:
+    """Writes a tiny content encoder for features of a width; returns its path."""
+
+    def save(path: Path, feature_dim: int, seed: int) -> str:
+        import torch
+
+        from autosing.models.content import ContentEncoder, ContentFields
+        from autosing.models.directory import save_model
+
+        torch.manual_seed(seed)
+        fields = ContentFields("50", feature_dim, 1, 7, 16, 0.1, 40, 50.0, 8, 16, 2, 0.0)
+        save_model(path, ContentEncoder(fields).eval(), {})
         return str(path)
 
     return save

@@ -20,7 +20,7 @@ from autosing.pipeline.stages import STAGES
 from autosing.signal.decode import encode
 
 SMALL = ("units.k=8", "tokens.k=8")
-CODEC: list[str] = []
+MODELS: dict[str, str] = {}
 ALL = frozenset(STAGES)
 LISTENERS = ALL - {"lyric_language"}
 """The stages whose values hang on the sound."""
@@ -28,7 +28,7 @@ Change = Callable[[str], None]
 
 
 def run(url: str, *overrides: str) -> RunReport:
-    graph = Project().graph(DatasetEntry(url), (*SMALL, *CODEC, *overrides))
+    graph = Project().graph(DatasetEntry(url), (*SMALL, *(f"{k}={v}" for k, v in MODELS.items()), *overrides))
     return process(Dataset(url), graph, list(STAGES), RunOptions("local"), progress=Progress(0, quiet=True))
 
 
@@ -38,10 +38,18 @@ def tone(hz: float) -> bytes:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def codec(tmp_path_factory: pytest.TempPathFactory, save_codec: Callable[[Path, int], str]) -> Path:
+def codec(
+    tmp_path_factory: pytest.TempPathFactory,
+    save_codec: Callable[[Path, int], str],
+    save_content: Callable[[Path, int, int], str],
+) -> Path:
     """The codec of all runs."""
-    CODEC[:] = [f"codes.model={save_codec(tmp_path_factory.mktemp('codec') / 'model', 0)}"]
-    return Path(CODEC[0].partition("=")[2])
+    folder = tmp_path_factory.mktemp("models")
+    MODELS["codes.model"], MODELS["content.model"] = (
+        save_codec(folder / "codec", 0),
+        save_content(folder / "content", 39, 0),
+    )
+    return Path(MODELS["codes.model"])
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +107,7 @@ TABLE: list[tuple[str, Change | None, tuple[str, ...], dict[int, frozenset[str]]
         "the features' context",
         None,
         ("ssl.context_s=1",),
-        {n: frozenset({"ssl", "units", "tokens"}) for n in (0, 1, 2)},
+        {n: frozenset({"ssl", "units", "tokens", "content"}) for n in (0, 1, 2)},
         ["tokens", "units"],
     ),
     ("a device", None, ("ssl.device=cpu",), {}, []),

@@ -28,6 +28,7 @@ AGAIN = "again/"
 """Begins the ids of the songs that are in the second partition too."""
 BURSTS_S = (0.7031, 1.6103, 2.5467, 3.4889)
 BURST_S = 0.02
+MFCC_DIM = 39
 OWN_ERRORS = {("tokens", ONE_SAMPLE)}
 """Song and stage where there is nothing to compute from: features without a frame."""
 
@@ -74,24 +75,32 @@ def run(dataset: Dataset, graph: Graph) -> RunReport:
     return process(dataset, graph, list(STAGES), RunOptions(executor="local"), progress=Progress(0, quiet=True))
 
 
-def graph_of(url: str, codec: str) -> Graph:
-    return Project().graph(DatasetEntry(url), (*SETTINGS, f"codes.model={codec}"))
+def graph_of(url: str, models: tuple[str, ...]) -> Graph:
+    return Project().graph(DatasetEntry(url), (*SETTINGS, *models))
 
 
 @pytest.fixture(scope="module")
-def codec(tmp_path_factory: pytest.TempPathFactory, save_codec: Callable[[Path, int], str]) -> str:
-    return save_codec(tmp_path_factory.mktemp("codec") / "model", 0)
+def models(
+    tmp_path_factory: pytest.TempPathFactory,
+    save_codec: Callable[[Path, int], str],
+    save_content: Callable[[Path, int, int], str],
+) -> tuple[str, ...]:
+    folder = tmp_path_factory.mktemp("models")
+    return (
+        f"codes.model={save_codec(folder / 'codec', 0)}",
+        f"content.model={save_content(folder / 'content', MFCC_DIM, 0)}",
+    )
 
 
 @pytest.fixture(scope="module")
-def processed(tmp_path_factory: pytest.TempPathFactory, codec: str) -> Processed:
+def processed(tmp_path_factory: pytest.TempPathFactory, models: tuple[str, ...]) -> Processed:
     url = str(tmp_path_factory.mktemp("every") / "set")
     first = songs()
     append_songs(url, first)
     other = next(iter(SyntheticSource(1, 3.0, seed=9).songs()))
     again = [NewSong(AGAIN + s.id, s.audio, s.text) for s in reversed(first)]
     append_songs(url, [NewSong(other.id, other.audio, other.text), *again])
-    dataset, graph = Dataset(url), graph_of(url, codec)
+    dataset, graph = Dataset(url), graph_of(url, models)
     report = run(dataset, graph)
     probed = [r for p in dataset.partitions for r in p.rows(["probe.n_samples", "probe.sample_rate_hz"])]
     lengths = {r.id: (r.values["probe.n_samples"], r.values["probe.sample_rate_hz"]) for r in probed}
@@ -144,11 +153,11 @@ def is_same(one: Any, other: Any) -> bool:
     return bool(one.tobytes() == other.tobytes() if isinstance(one, np.ndarray) else one == other)
 
 
-def test_a_second_run_does_nothing(processed: Processed, codec: str) -> None:
+def test_a_second_run_does_nothing(processed: Processed, models: tuple[str, ...]) -> None:
     stamps = {
         p: [(f, p.store.stamp(p.folder, f)) for f in p.store.files(p.folder)] for p in processed.dataset.partitions
     }
-    again = graph_of(processed.dataset.url, codec)
+    again = graph_of(processed.dataset.url, models)
     report = run(Dataset(processed.dataset.url), again)
     assert report.tasks == 0 and report.fits == []
     for partition, before in stamps.items():

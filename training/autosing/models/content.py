@@ -201,7 +201,10 @@ def content_of(model: ContentEncoder, features: Features) -> Content:
     fields = model.fields
     if features.ndim != 2 or features.shape[1] != fields.feature_dim:
         raise RowError(f"features of shape {features.shape} do not fit a model of width {fields.feature_dim}")
-    device = next(model.parameters()).device
+    device, n_frames = next(model.parameters()).device, len(features)
+    if not n_frames:
+        # Nothing has the shapes of what is cut off from something.
+        features = np.zeros((1, fields.feature_dim), np.float32)
     found: dict[str, list[npt.NDArray[Any]]] = {"soft": [], "pitch": [], "f0": [], "dynamics": []}
     for first, last, seen_from, seen_to in pieces(len(features), PIECE_FRAMES, model.context_frames):
         part = torch.from_numpy(features[seen_from:seen_to].astype(np.float32))[None].to(device)
@@ -209,7 +212,7 @@ def content_of(model: ContentEncoder, features: Features) -> Content:
         kept = slice(first - seen_from, last - seen_from)
         for name, values in _values(model, heard).items():
             found[name].append(values[0, kept].float().cpu().numpy())
-    joined = {name: np.concatenate(parts) if parts else None for name, parts in found.items()}
+    joined = {name: np.concatenate(parts)[:n_frames] if parts else None for name, parts in found.items()}
     pitch, dynamics = joined["pitch"], joined["dynamics"]
     return Content(
         joined["soft"],

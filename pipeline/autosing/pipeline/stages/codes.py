@@ -34,7 +34,7 @@ class CodesStage(Stage):
 
     by_default: ClassVar[bool] = False
 
-    model: str = ""
+    model: str = field(default="", metadata=NOT_IN_DEFINITION)
     levels: int = 0
     audio: AudioName = "voice"
     device: Device = field(default="auto", metadata=NOT_IN_DEFINITION)

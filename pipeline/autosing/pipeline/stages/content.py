@@ -1,14 +1,14 @@
 """`content`: soft units, pitch and dynamics that a content encoder hears in the features of an `ssl` instance."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from autosing.pipeline.schema import Column
 from autosing.pipeline.song import Song
-from autosing.pipeline.stage import Row, Stage, per_song
+from autosing.pipeline.stage import NOT_IN_DEFINITION, Row, Stage, per_song
 from autosing.signal.checkpoint import Checkpoint
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.ssl import RATE
@@ -25,7 +25,7 @@ class ContentStage(Stage):
 
     by_default: ClassVar[bool] = False
 
-    model: str = ""
+    model: str = field(default="", metadata=NOT_IN_DEFINITION)
     source: str = "ssl"
 
     def columns(self) -> tuple[Column, ...]:

@@ -39,7 +39,7 @@ class Tokens(FittedStage):
         UsageError: no resolution, one below 1 ms, or one twice.
     """
 
-    model: str = ""
+    model: str = field(default="", metadata=NOT_IN_DEFINITION)
     source: str = "ssl"
     resolutions_ms: tuple[int, ...] = (20, 40, 80)
     k: int = 256

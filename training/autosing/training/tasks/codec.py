@@ -69,6 +69,8 @@ class CodecConfig(WaveConfig):
 class CodecTask(WaveTask):
     """Waves to codes and back."""
 
+    metric: ClassVar[str] = "mel_l1"
+    overfit_bound: ClassVar[float] = 0.45
     more_weights: ClassVar[Mapping[str, float]] = {COMMITMENT: 0.25, **DECODED_WEIGHTS}
     # A level that no sample of a batch has; the head where mels alone are learned.
     leaves_unused: ClassVar[bool] = True

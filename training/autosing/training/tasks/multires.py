@@ -67,6 +67,8 @@ class MultiResolutionConfig(WaveConfig):
 class MultiResolutionTask(WaveTask):
     """Features to tokens and back to sound."""
 
+    metric: ClassVar[str] = "mel_l1"
+    overfit_bound: ClassVar[float] = 0.45
     more_weights: ClassVar[Mapping[str, float]] = {COMMITMENT: 0.25, **DECODED_WEIGHTS}
     # Mels alone leave the head that makes waves as it is.
     leaves_unused: ClassVar[bool] = True
