@@ -49,6 +49,7 @@ class AcousticFields:
         prenet_dim: width of the LSTM decoder's prenet.
         layers: of the decoder.
         dropout: in the encoder and the parallel decoder.
+        soft_dim: S, width of soft units, which take the place of numbers; 0 for numbers.
     """
 
     n_units: int
@@ -61,15 +62,23 @@ class AcousticFields:
     prenet_dim: int
     layers: int
     dropout: float
+    soft_dim: int = 0
 
 
 def sized(
-    size: Size, decoder: DecoderName, n_units: int, n_mels: int, rates: Mapping[str, str], n_singers: int
+    size: Size,
+    decoder: DecoderName,
+    n_units: int,
+    n_mels: int,
+    rates: Mapping[str, str],
+    n_singers: int,
+    soft_dim: int = 0,
 ) -> AcousticFields:
     """Returns the fields of a size: `tiny` learns in minutes on a CPU, `base` has the paper's widths."""
     dim, lstm_dim, prenet_dim = {"tiny": (96, 96, 64), "small": (256, 384, 128), "base": (512, 768, 256)}[size]
     layers = {"parallel": {"tiny": 4, "small": 6, "base": 8}[size], "lstm": 3}[decoder]
-    return AcousticFields(n_units, n_mels, rates, n_singers, decoder, dim, lstm_dim, prenet_dim, layers, dropout=0.1)
+    widths = (dim, lstm_dim, prenet_dim, layers)
+    return AcousticFields(n_units, n_mels, rates, n_singers, decoder, *widths, dropout=0.1, soft_dim=soft_dim)
 
 
 class AcousticModel(nn.Module):
@@ -84,9 +93,15 @@ class AcousticModel(nn.Module):
         super().__init__()
         self.fields = fields
         # What is predicted is the difference from these, so that a model knows its units before its first step.
-        self.unit_mels = nn.Embedding(fields.n_units, fields.n_mels)
-        nn.init.zeros_(self.unit_mels.weight)
-        self.units = nn.Embedding(fields.n_units, fields.dim)
+        self.unit_mels: nn.Embedding | nn.Linear
+        self.units: nn.Embedding | nn.Linear
+        if fields.soft_dim:
+            self.unit_mels = zero_linear(fields.soft_dim, fields.n_mels)
+            self.units = nn.Linear(fields.soft_dim, fields.dim)
+        else:
+            self.unit_mels = nn.Embedding(fields.n_units, fields.n_mels)
+            nn.init.zeros_(self.unit_mels.weight)
+            self.units = nn.Embedding(fields.n_units, fields.dim)
         self.conditions = Conditions(fields.dim, "f0_hz" in fields.rates, "energy" in fields.rates)
         self.singers = nn.Embedding(fields.n_singers + 1, fields.dim) if fields.n_singers else None
         if self.singers:

@@ -28,17 +28,19 @@ def frame_inputs(series: Mapping[str, Array], n_frames: int, rates: Mapping[str,
     """Returns the model's inputs for one sample, all but `units` at the mel's frames.
 
     Args:
-        series: `units` (N,) and, as far as the model uses them, `f0_hz`, `voiced` and `energy`, each at its own rate.
+        series: `units` (N,), or soft ones (N, S), and, as far as the model uses them, `f0_hz`, `voiced` and `energy`,
+            each at its own rate.
         n_frames: of the mel (F).
         rates: frames per second of `mel` and of every series.
 
     Returns:
-        `units` (N,); `left` (F,), the unit whose centre is the last at or before the frame's; `share` (F,), the weight
-        of its right neighbour; `period_s` (F,), of the pitch, 0 where unvoiced; `log_energy` (F,).
+        `units` as they were; `left` (F,), the unit whose centre is the last at or before the frame's; `share` (F,), the
+        weight of its right neighbour; `period_s` (F,), of the pitch, 0 where unvoiced; `log_energy` (F,).
     """
     units = series["units"]
     left, share = neighbours(n_frames, rates["mel"], len(units), rates["units"])
-    inputs = {"units": units.astype(np.int32), "left": left, "share": share}
+    is_soft = units.ndim > 1
+    inputs = {"units": units.astype(np.float32 if is_soft else np.int32), "left": left, "share": share}
     if "f0_hz" in series:
         near = nearest_frames(n_frames, rates["mel"], len(series["f0_hz"]), rates["f0_hz"])
         f0_hz, voiced = series["f0_hz"][near], series["voiced"][near].astype(bool)

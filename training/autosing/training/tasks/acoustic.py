@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,7 @@ class AcousticConfig(RunConfig):
         use_energy: give the model `energy`.
         use_singer: give the model the singer.
         singer_dropout: share of training samples whose singer is withheld, so that unknown singers can be sung.
+        units: `discrete` ones by their number, or `soft` ones of a content encoder (the column `soft_units`).
         n_units: the most units the codebook may have.
     """
 
@@ -51,6 +52,7 @@ class AcousticConfig(RunConfig):
     use_energy: bool = True
     use_singer: bool = True
     singer_dropout: float = 0.1
+    units: Literal["discrete", "soft"] = "discrete"
     n_units: int = 1024
 
     def __post_init__(self) -> None:
@@ -61,9 +63,19 @@ class AcousticConfig(RunConfig):
             raise UsageError(f"n_units is {self.n_units}; it must be above 0")
 
     @property
+    def unit_column(self) -> str:
+        """The column of what is sung."""
+        return "units" if self.units == "discrete" else "soft_units"
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The series that are read of every sample."""
-        return "units", "mel", *(("f0_hz", "voiced") if self.use_f0 else ()), *(("energy",) if self.use_energy else ())
+        return (
+            self.unit_column,
+            "mel",
+            *(("f0_hz", "voiced") if self.use_f0 else ()),
+            *(("energy",) if self.use_energy else ()),
+        )
 
     def task(self, manifest: Manifest) -> "AcousticTask":
         """Returns the task on a built set."""
@@ -91,7 +103,8 @@ class AcousticTask(Task[AcousticModel]):
         self.singers = manifest.singers if config.use_singer else ()
         self.singer_rows = {name: UNKNOWN_SINGER + 1 + i for i, name in enumerate(self.singers)}
         self.columns = {name: manifest.columns[name] for name in config.columns}
-        self.rates = {name: column.rate for name, column in self.columns.items() if column.rate is not None}
+        rates = {name: column.rate for name, column in self.columns.items() if column.rate is not None}
+        self.rates = {("units" if name == config.unit_column else name): rate for name, rate in rates.items()}
         self.mel_contract = manifest.contract("mel")
         self.artefacts = manifest.artefacts
 
@@ -99,26 +112,36 @@ class AcousticTask(Task[AcousticModel]):
         """Returns the model with random weights."""
         config, n_mels = self.config, self.columns["mel"].dim or 1
         rates = {name: str(rate) for name, rate in self.rates.items()}
-        return AcousticModel(sized(config.size, config.decoder, config.n_units, n_mels, rates, len(self.singers)))
+        soft_dim = (self.columns["soft_units"].dim or 1) if config.units == "soft" else 0
+        told = (config.n_units, n_mels, rates, len(self.singers), soft_dim)
+        return AcousticModel(sized(config.size, config.decoder, *told))
 
     def initialise(self, model: AcousticModel, samples: Iterable[Sample]) -> None:
-        """Sets mean and spread of the mel's bins, and each unit's mean mel, from samples all over the training data."""
+        """Sets mean and spread of the mel's bins, and each unit's mean mel, from samples all over the training data.
+
+        Of soft units it is the mel that is nearest to linear in them.
+        """
         mels, units = self._frames(samples)
         mean, std = mels.mean(0), np.maximum(mels.std(0), LEAST_SPREAD)
-        sums = np.zeros((self.config.n_units, len(mean)))
-        np.add.at(sums, units, (mels - mean) / std)
-        counts = np.bincount(units, minlength=self.config.n_units)
-        unit_mels = sums / np.maximum(counts, 1)[:, None]
+        normal = (mels - mean) / std
         with torch.no_grad():
             model.mel_mean.copy_(torch.from_numpy(mean))
             model.mel_std.copy_(torch.from_numpy(std))
-            model.unit_mels.weight.copy_(torch.from_numpy(unit_mels))
+            if isinstance(model.unit_mels, torch.nn.Linear):
+                weights = _ridge(units, normal)
+                model.unit_mels.weight.copy_(torch.from_numpy(weights[:-1].T))
+                model.unit_mels.bias.copy_(torch.from_numpy(weights[-1]))
+            else:
+                sums = np.zeros((self.config.n_units, len(mean)))
+                np.add.at(sums, units, normal)
+                counts = np.bincount(units, minlength=self.config.n_units)
+                model.unit_mels.weight.copy_(torch.from_numpy(sums / np.maximum(counts, 1)[:, None]))
 
     def _frames(self, samples: Iterable[Sample]) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any]]:
-        """Returns mel frames (F, M) of training samples, and the unit at each frame (F,)."""
+        """Returns mel frames (F, M) of training samples, and the unit at each frame (F,), or the soft one (F, S)."""
         mels, units = [], []
         for sample in samples:
-            mel, unit = sample.series["mel"], sample.series["units"]
+            mel, unit = sample.series["mel"], sample.series[self.config.unit_column]
             mels.append(mel.astype(np.float64))
             units.append(unit[nearest_frames(len(mel), self.rates["mel"], len(unit), self.rates["units"])])
         return np.concatenate(mels), np.concatenate(units)
@@ -141,7 +164,7 @@ class AcousticTask(Task[AcousticModel]):
         arrays |= {
             "mel": pad_stack(mels),
             "mel_frames": np.array([len(mel) for mel in mels], np.int32),
-            "unit_frames": np.array([len(sample.series["units"]) for sample in samples], np.int32),
+            "unit_frames": np.array([len(sample.series[self.config.unit_column]) for sample in samples], np.int32),
             "singer": np.array([self._singer(sample, training) for sample in samples], np.int32),
         }
         keys, seconds = tuple(sample.key for sample in samples), sum(float(s.info["seconds"]) for s in samples)
@@ -195,17 +218,18 @@ class AcousticTask(Task[AcousticModel]):
         }
 
     def _inputs(self, sample: Sample) -> dict[str, npt.NDArray[Any]]:
-        units, n_frames = sample.series["units"], len(sample.series["mel"])
+        units, n_frames = sample.series[self.config.unit_column], len(sample.series["mel"])
         if not len(units) or not n_frames:
             raise DataError(
                 f"sample {sample.key} has {len(units)} units and {n_frames} mel frames; build the set again"
             )
-        if units.max() >= self.config.n_units:
+        if self.config.units == "discrete" and units.max() >= self.config.n_units:
             raise DataError(
                 f"sample {sample.key} has the unit {units.max()}, but n_units is {self.config.n_units}; "
                 "set n_units to the size of the codebook"
             )
-        return frame_inputs({k: v for k, v in sample.series.items() if k != "mel"}, n_frames, self.rates)
+        conditions = {k: v for k, v in sample.series.items() if k not in ("mel", self.config.unit_column)}
+        return frame_inputs({**conditions, "units": units}, n_frames, self.rates)
 
     def _singer(self, sample: Sample, training: bool) -> int:
         name = sample.info["singer"]
@@ -217,3 +241,11 @@ class AcousticTask(Task[AcousticModel]):
                 f"sample {sample.key} is sung by {name!r}, who is not in the set's table; build it again"
             )
         return self.singer_rows[name]
+
+
+def _ridge(inputs: npt.NDArray[Any], outputs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Returns the weights (S + 1, M), the last of a constant, by which outputs (F, M) are most linear in inputs."""
+    wide = np.concatenate([inputs.astype(np.float64), np.ones((len(inputs), 1))], axis=1)
+    square = wide.T @ wide + 1e-3 * len(inputs) * np.eye(wide.shape[1])
+    found: npt.NDArray[np.float64] = np.linalg.solve(square, wide.T @ outputs)
+    return found
