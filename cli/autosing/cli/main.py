@@ -5,7 +5,19 @@ from collections.abc import Sequence
 
 import typer
 
-from autosing.cli import build, convert_checkpoint, data, demo, evaluate, ingest, process, push, resynthesize, train
+from autosing.cli import (
+    build,
+    convert_checkpoint,
+    data,
+    demo,
+    evaluate,
+    export_tokens,
+    ingest,
+    process,
+    push,
+    resynthesize,
+    train,
+)
 from autosing.signal.errors import AutosingError
 
 app = typer.Typer(
@@ -26,6 +38,7 @@ app.command("train")(train.train)
 app.command("push")(push.push)
 app.command("convert-checkpoint")(convert_checkpoint.convert_checkpoint)
 app.command("resynthesize")(resynthesize.resynthesize)
+app.command("export-tokens")(export_tokens.export_tokens)
 app.command("demo")(demo.demo)
 app.command("report")(demo.report)
 app.command("eval")(evaluate.evaluate)

@@ -13,6 +13,7 @@ STAGES = {
     "ssl": f"{_HERE}.ssl:Ssl",
     "units": f"{_HERE}.units:Units",
     "tokens": f"{_HERE}.tokens:Tokens",
+    "token_file": f"{_HERE}.token_file:TokenFile",
     "content": f"{_HERE}.content:ContentStage",
     "codes": f"{_HERE}.codes:CodesStage",
     "lyric_mel": f"{_HERE}.lyric_mel:LyricMel",
