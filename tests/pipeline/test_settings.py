@@ -110,9 +110,7 @@ def test_stages_that_read_each_other_in_a_circle_are_told() -> None:
 
 def test_an_input_that_no_stage_gives_is_told_with_those_that_there_are() -> None:
     graph = Project().graph(ENTRY, ["cuts.energy=energy.soft"])
-    with pytest.raises(
-        UsageError, match=r"cuts reads energy\.soft, .*known: align, codes, content, cuts, denoise,"
-    ):
+    with pytest.raises(UsageError, match=r"cuts reads energy\.soft, .*known: align, codes, content, cuts, denoise,"):
         graph.closure(["cuts"])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import runs
 from runs import assert_same_run, logged
+from toy_shards import voiced_sample, write_set
 
 from autosing.signal.errors import CheckpointError, UsageError
 from autosing.training.loop import OnStep, RunResult
@@ -91,6 +92,38 @@ def test_a_run_that_is_killed_and_resumed_is_as_one_that_was_not(toy_set: Path, 
     assert logged(tmp_path / "killed")[-1]["step"] == 15
     assert runs.run(recipe, toy_set, tmp_path / "killed", ["readers=1"], resume=True) == 0
     assert_same_run(tmp_path / "straight", tmp_path / "killed", STEPS)
+
+
+OF_SOUND = {
+    "codec": ["n_codes=16", "code_dim=4", "crop_s=0.4"],
+    "multires": ["n_tokens=16", "code_dim=4", "resynthesis=mel", "adversarial_weight=0"],
+    "vocoder": ["crop_s=0.4", "adversarial_from=2"],
+    "unit_vocoder": ["crop_s=0.4"],
+    "soft_units": ["n_units=12"],
+    "pitdyn": [],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", OF_SOUND)
+def test_codebooks_judges_and_averages_go_on_as_they_were(tmp_path: Path, recipe: str) -> None:
+    samples = [voiced_sample(number, 0.5) for number in range(6)]
+    data = write_set(tmp_path / "set", {"train": [samples[:4]], "valid": [samples[4:]]})
+    often = [
+        "steps=6",
+        "seconds_per_batch=1",
+        "warmup_steps=2",
+        "log_every=1",
+        "validate_every=3",
+        "save_every=2",
+        "ema_decay=0.9",
+    ]
+    settings = ["size=tiny", *often, *OF_SOUND[recipe]]
+    train(recipe, data, tmp_path / "straight", settings)
+    with pytest.raises(PowerCut):
+        train(recipe, data, tmp_path / "cut", settings, on_step=die_at(3))
+    assert train(recipe, data, tmp_path / "cut", [], resume=True).step == 6
+    assert_same_run(tmp_path / "cut", tmp_path / "straight", 6)
 
 
 def test_the_last_states_are_kept_and_a_finished_run_is_done_at_once(toy_set: Path, straight: Path) -> None:
