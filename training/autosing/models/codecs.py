@@ -3,7 +3,7 @@
 Their levels are columns, each at its own rate. What a codec is can be told without loading it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
@@ -172,7 +172,7 @@ class _Foreign:
             parts.append(wave[(first - seen_from) * self._hop : (last - seen_from) * self._hop])
         return np.concatenate(parts)
 
-    def _windows(self, n_frames: int) -> Any:
+    def _windows(self, n_frames: int) -> Iterator[tuple[int, int, int, int]]:
         from autosing.models.excitation import pieces
 
         rate = self.info.rates[0]

@@ -10,7 +10,7 @@ from autosing.pipeline.schema import Column
 from autosing.pipeline.song import AudioName, Song
 from autosing.pipeline.stage import NOT_IN_DEFINITION, Resources, Row, Stage, per_song
 from autosing.signal.errors import RowError, UsageError
-from autosing.signal.framing import tied_frames
+from autosing.signal.framing import common_period, tied_frames
 from autosing.signal.ssl_encoder import Device
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ class CodesStage(Stage):
     def _codes(self, song: Song, codec: Any) -> Row:
         info = codec.info
         counts = tied_frames(song.n_samples, song.sample_rate, info.rates)
-        coarsest = min(info.rates)
-        n_periods = min(counts[info.rates.index(coarsest)], *counts)
+        n_periods = int(counts[0] / (info.rates[0] * common_period(info.rates)))
         codes = codec.encode(info.padded(song.mono(self.audio, info.sample_rate), n_periods))
         return {f"codes_{n}": one[:count] for n, (one, count) in enumerate(zip(codes, counts, strict=True))}
