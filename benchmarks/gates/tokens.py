@@ -90,8 +90,8 @@ def compared(folder: Path, source: SyntheticSource | str, seed: int, steps: int,
     shards = folder / "shards"
     if not shards.exists():
         built(folder, source, SAMPLES["multires"], ("ssl", "f0"), ("ssl.model=log_mel",))
-    settings = ["size=tiny", f"n_tokens={n_tokens}", "code_dim=8", "resynthesis=mel", "adversarial_weight=0"]
-    settings += ["lr=2e-3", "warmup_steps=20", "seconds_per_batch=24", f"seed={seed}", "validate_samples=4"]
+    settings = ["size=tiny", f"n_tokens={n_tokens}", "code_dim=32", "resynthesis=mel", "adversarial_weight=0"]
+    settings += ["lr=1e-3", "warmup_steps=20", "seconds_per_batch=24", f"seed={seed}", "validate_samples=4"]
     settings += [f"{name}={steps}" for name in ("steps", "validate_every", "save_every")]
     run = train("multires", shards, folder / f"adapter-{seed}", settings)
     assert run.model is not None

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from autosing.models.acoustic import ConvBlocks, at_frames, frame_mask
+from autosing.models.acoustic import ConvBlock, ConvBlocks, at_frames, frame_mask
 from autosing.models.frame_decoder import Decoded, FrameDecoder
 from autosing.models.mel_scale import MelScale
 from autosing.models.quantiser import Quantiser
@@ -147,6 +147,36 @@ class MultiResolution(nn.Module):
         period = self.fields.period
         return -(-seen // period) * period
 
+    @torch.no_grad()
+    def begin_with(self, features: Sequence[Features]) -> None:
+        """Makes the adapter begin as residual quantisation of the principal components of features (N, D).
+
+        Coarser frames are means, finer ones repeat; quantisers then only have to cluster, and the layers learn what
+        there is beside.
+        """
+        weighted = self._weighted(torch.from_numpy(np.concatenate(features).astype(np.float32))[None])[0].double()
+        mean = weighted.mean(0)
+        _, _, components = torch.linalg.svd(torch.cov(weighted.T))
+        kept = components[: self.fields.dim].float()
+        self.first.weight.zero_()
+        self.first.weight[: len(kept)] = kept
+        self.first.bias.zero_()
+        self.first.bias[: len(kept)] = -(kept @ mean.float())
+        identity = torch.eye(self.fields.dim)
+        for step, down, up in zip(self.fields.steps, self.downs, self.ups, strict=True):
+            for linear, weight in ((down, torch.cat([identity / step] * step, 1)), (up, torch.cat([identity] * step))):
+                assert isinstance(linear, nn.Linear)
+                linear.weight.copy_(weight)
+                linear.bias.zero_()
+        for module in self.quantisers:
+            quantiser: Any = module
+            quantiser.begin_as_first_dimensions()
+        for block in self.modules():
+            # Not those of the decoder, which has nothing to begin with.
+            if isinstance(block, ConvBlock) and block not in self.decoder.modules():
+                nn.init.zeros_(block.back.weight)
+                nn.init.zeros_(block.back.bias)
+
     def forward(self, features_BND: Tensor, counts_B: Tensor, is_free_B: Tensor | None = None) -> Streams:
         """Returns the streams of features, of which each sample has `counts_B` frames; some may be left unquantised."""
         ways = self._down(features_BND, counts_B)
@@ -190,9 +220,7 @@ class MultiResolution(nn.Module):
     def _down(self, features_BND: Tensor, counts_B: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Returns hidden values and masks of each resolution, fine first."""
         fields = self.fields
-        layers = features_BND.float().unflatten(-1, (fields.n_layers, -1))  # type: ignore[no-untyped-call]
-        weighted = (self.norm(layers) * self.layer_weights.softmax(0)[:, None]).sum(-2)
-        x_BND, found = self.first(weighted), []
+        x_BND, found = self.first(self._weighted(features_BND)), []
         for level, blocks in enumerate(self.down_blocks):
             mask_BN1 = frame_mask(self._counts(level, counts_B), x_BND[..., 0])
             x_BND = blocks(x_BND * mask_BN1, mask_BN1) * mask_BN1
@@ -200,6 +228,12 @@ class MultiResolution(nn.Module):
             if level < len(self.downs):
                 x_BND = self.downs[level](x_BND.reshape(len(x_BND), -1, fields.steps[level] * fields.dim))
         return found
+
+    def _weighted(self, features_BND: Tensor) -> Tensor:
+        """Returns the encoder's layers, each of mean 0 and spread 1, weighted and added up."""
+        layers = features_BND.float().reshape(*features_BND.shape[:2], self.fields.n_layers, -1)
+        weighted: Tensor = (self.norm(layers) * self.layer_weights.softmax(0)[:, None]).sum(2)
+        return weighted
 
     def _up(self, level: int, x_BND: Tensor, mask_BN1: Tensor) -> Tensor:
         """Returns hidden values of the next finer resolution; of the finest, at the same."""

@@ -1,6 +1,6 @@
 """The trainer of tokens of several resolutions: features of an encoder to tokens, mels, pitch and sound."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from autosing.training.manifest import Manifest
 from autosing.training.sample import Sample
 from autosing.training.task import Tensors
 from autosing.training.tasks.decoded_losses import DECODED_LOSSES, DECODED_WEIGHTS, decoded_losses
-from autosing.training.tasks.waves import WaveConfig, WaveTask
+from autosing.training.tasks.waves import Judged, WaveConfig, WaveTask
 
 # Of samples in training that are not quantised; see the codec's.
 UNQUANTISED_SHARE = 0.3
@@ -94,6 +94,13 @@ class MultiResolutionTask(WaveTask):
             code_dim=config.code_dim,
             use_f0=config.use_f0,
         )
+
+    def initialise(self, model: Judged, samples: Iterable[Sample]) -> None:
+        """Measures mels, and begins with the principal components of the features."""
+        kept = list(samples)
+        super().initialise(model, kept)
+        network: Any = model.network
+        network.begin_with([sample.series[SSL] for sample in kept])
 
     def network(self) -> MultiResolution:
         """Returns the adapter with random weights."""
