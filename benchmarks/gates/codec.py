@@ -6,7 +6,6 @@ The error is the log-mel's, once of what the decoder tells beside k-means' centr
 of k-means are Griffin-Lim's. Codes go into columns, from there into tars, and come out as the codec gave them.
 """
 
-import argparse
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ one_thread()
 import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
-from synthetic_set import built  # noqa: E402
+from synthetic_set import built, only_at_the_end, options_of, options_of_a_run  # noqa: E402
 
 from autosing.models.codec import Codec, decoded_mel  # noqa: E402
 from autosing.models.codecs import AnyCodec, load_codec  # noqa: E402
@@ -50,14 +49,8 @@ LEAST_GAIN, LEAST_USE = 0.20, 0.90
 
 def main() -> None:
     """Prints the figures; exit code 1 where a limit is passed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--songs", type=int, default=96)
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--keep", type=Path, help="a folder for the run and the sets")
-    parser.add_argument("--set", action="append", default=[], help="of the recipe")
+    parser = options_of(__doc__, 600)
+    options_of_a_run(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
@@ -74,7 +67,7 @@ def main() -> None:
             f"seed={options.seed}",
             "validate_samples=8",
         ]
-        settings += [f"{name}={options.steps}" for name in ("steps", "validate_every", "save_every")]
+        settings += only_at_the_end(options.steps)
         started = time.process_time()
         run = train("codec", shards, folder / f"run-{options.seed}", [*settings, *options.set])
         assert run.model is not None

@@ -6,7 +6,6 @@
 many. MFCCs, which carry hardly any, and real singing are printed beside.
 """
 
-import argparse
 import sys
 import tempfile
 import time
@@ -17,7 +16,7 @@ from autosing.pipeline.threads import one_thread
 one_thread()
 
 import torch  # noqa: E402
-from synthetic_set import built  # noqa: E402
+from synthetic_set import built, only_at_the_end, options_of  # noqa: E402
 
 from autosing.pipeline.construct.sample import SampleSpec  # noqa: E402
 from autosing.pipeline.ingest.synthetic import SyntheticSource  # noqa: E402
@@ -30,10 +29,7 @@ SHOWN = ("pitch_within_semitone", "voicing_accuracy", "dynamics_within_bin")
 
 def main() -> None:
     """Prints the table; exit code 1 where a limit is passed on synthetic songs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--songs", type=int, default=96)
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--steps", type=int, default=300)
+    parser = options_of(__doc__, 300)
     parser.add_argument("--real", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -58,7 +54,7 @@ def main() -> None:
 def heard(run: Path, shards: Path, steps: int, name: str, features: str) -> list[float]:
     """Trains, prints a row and returns its figures, which are of the songs that are held out for validation."""
     settings = ["size=tiny", "lr=3e-3", "warmup_steps=20", "seconds_per_batch=64", "crop_s=4", "validate_samples=999"]
-    settings += [f"{setting}={steps}" for setting in ("steps", "validate_every", "save_every")]
+    settings += only_at_the_end(steps)
     started = time.process_time()
     metrics = train("pitdyn", shards, run, settings).metrics
     found = [metrics[f"valid/{key}"] for key in SHOWN]

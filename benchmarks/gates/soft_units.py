@@ -2,11 +2,10 @@
 
     python benchmarks/gates/soft_units.py [--steps N] [--features mfcc]
 
-The content encoder learns soft units among the discrete ones (k-means 100 of the features); the same acoustic model is
-then trained on either, with F0, energy and singer given.
+The content encoder learns soft units among the discrete ones (k-means 100 of the features), in half as many steps; the
+same acoustic model is then trained on either, with F0, energy and singer given.
 """
 
-import argparse
 import sys
 import tempfile
 import time
@@ -18,7 +17,7 @@ from autosing.pipeline.threads import one_thread
 one_thread()
 
 import torch  # noqa: E402
-from synthetic_set import built  # noqa: E402
+from synthetic_set import built, only_at_the_end, options_of  # noqa: E402
 
 from autosing.pipeline.construct.inputs import NamedDataset  # noqa: E402
 from autosing.pipeline.construct.sample import SAMPLES, SampleSpec  # noqa: E402
@@ -34,10 +33,7 @@ LIMIT = 0.90
 
 def main() -> None:
     """Prints both errors and their ratio; exit code 1 where it is above the limit."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--songs", type=int, default=96)
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--steps", type=int, default=400, help="of the acoustic models; the encoder has half as many")
+    parser = options_of(__doc__, 400)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--features", default="mfcc", help="mfcc or log_mel")
     options = parser.parse_args()
@@ -55,7 +51,7 @@ def compared(folder: Path, first: Path, settings: tuple[str, ...], seed: int, st
     """Trains the encoder and both acoustic models; returns the ratio of their errors."""
     started = time.process_time()
     usual = ["size=tiny", "lr=2e-3", "warmup_steps=20", f"seed={seed}", "validate_samples=999"]
-    of_encoder = [f"{name}={steps // 2}" for name in ("steps", "validate_every", "save_every")]
+    of_encoder = only_at_the_end(steps // 2)
     encoder = train("soft_units", first, folder / f"encoder-{seed}", [*usual, *of_encoder, "seconds_per_batch=64"])
     entry = Project().dataset(str(folder / "set" / "songs"))
     dataset = Dataset(entry.path)
@@ -68,7 +64,7 @@ def compared(folder: Path, first: Path, settings: tuple[str, ...], seed: int, st
     errors = {}
     for units in ("discrete", "soft"):
         run = [*usual, f"units={units}", "seconds_per_batch=32"]
-        run += [f"{name}={steps}" for name in ("steps", "validate_every", "save_every")]
+        run += only_at_the_end(steps)
         errors[units] = train("acoustic", shards, folder / f"{units}-{seed}", run).metrics["valid/mel_l1"]
     ratio = errors["soft"] / errors["discrete"]
     told = ", ".join(f"{name} {error:.3f}" for name, error in errors.items())

@@ -1,5 +1,6 @@
 """A built set of synthetic songs, for the gates."""
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,3 +44,25 @@ def built(
         replace(spec, valid_songs=held_out, test_songs=held_out),
     )
     return folder / "shards"
+
+
+def options_of(described: str | None, steps: int) -> argparse.ArgumentParser:
+    """Returns the options that gates on synthetic songs have in common."""
+    parser = argparse.ArgumentParser(description=described, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--songs", type=int, default=96)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--steps", type=int, default=steps)
+    return parser
+
+
+def options_of_a_run(parser: argparse.ArgumentParser) -> None:
+    """Adds what gates of one run have in common."""
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="a folder for the run and the sets")
+    parser.add_argument("--set", action="append", default=[], help="of the recipe")
+
+
+def only_at_the_end(steps: int) -> list[str]:
+    """Returns the settings of a run that is validated and saved once."""
+    return [f"{name}={steps}" for name in ("steps", "validate_every", "save_every")]

@@ -5,10 +5,10 @@
 `single`: one stream of 20 ms, k-means of the features. `ours`: the adapter's tokens of 20, 40 and 80 ms, embedded, then
 brought to the frames. `ids`: the same tokens, brought to 20 ms as numbers, as SingOMD's released code does (about .885
 of the id, and noise), then embedded. All have the same bits a second, and one light decoder of equal size and steps
-tells mel and pitch from them, which become sound by the same filter of pulses and noise. The adapter hears log-mels.
+tells mel and pitch from them, which become sound by the same filter of pulses and noise. The adapter hears log-mels and
+has as many steps as each decoder.
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ one_thread()
 import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
-from synthetic_set import built  # noqa: E402
+from synthetic_set import built, only_at_the_end, options_of  # noqa: E402
 
 from autosing.models.directory import load_model  # noqa: E402
 from autosing.models.multires import MultiResolution, tokens_of  # noqa: E402
@@ -60,10 +60,7 @@ class Song:
 
 def main() -> None:
     """Prints the table; exit code 1 where a limit is passed on synthetic songs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--songs", type=int, default=96)
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--steps", type=int, default=800, help="of the adapter, and of each decoder")
+    parser = options_of(__doc__, 800)
     parser.add_argument("--n-tokens", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--real", type=Path)
@@ -92,7 +89,7 @@ def compared(folder: Path, source: SyntheticSource | str, seed: int, steps: int,
         built(folder, source, SAMPLES["multires"], ("ssl", "f0"), ("ssl.model=log_mel",))
     settings = ["size=tiny", f"n_tokens={n_tokens}", "code_dim=32", "resynthesis=mel", "adversarial_weight=0"]
     settings += ["lr=1e-3", "warmup_steps=20", "seconds_per_batch=24", f"seed={seed}", "validate_samples=4"]
-    settings += [f"{name}={steps}" for name in ("steps", "validate_every", "save_every")]
+    settings += only_at_the_end(steps)
     run = train("multires", shards, folder / f"adapter-{seed}", settings)
     assert run.model is not None
     adapter: Any = load_model(run.model).model

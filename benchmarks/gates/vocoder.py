@@ -6,11 +6,11 @@ It must be nearer in the multi-resolution STFT and in F0, with a V/UV F1 of at l
 and in the recording by the same tracker. Real singing is never trained on.
 """
 
-import argparse
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 from autosing.pipeline.threads import one_thread
@@ -20,10 +20,10 @@ one_thread()
 import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
-from synthetic_set import built  # noqa: E402
+from synthetic_set import built, only_at_the_end, options_of, options_of_a_run  # noqa: E402
 
 from autosing.models.directory import load_model  # noqa: E402
-from autosing.models.excitation import sample_f0  # noqa: E402
+from autosing.models.excitation import f0_at_samples  # noqa: E402
 from autosing.models.vocoder import Vocoder, synthesise  # noqa: E402
 from autosing.pipeline.construct.sample import SAMPLES  # noqa: E402
 from autosing.pipeline.ingest.synthetic import SyntheticSource  # noqa: E402
@@ -43,15 +43,9 @@ TRACK_HZ = 100
 
 def main() -> None:
     """Prints the figures; exit code 1 where a limit on synthetic songs is passed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--songs", type=int, default=96)
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
+    parser = options_of(__doc__, 600)
+    options_of_a_run(parser)
     parser.add_argument("--real", type=Path)
-    parser.add_argument("--keep", type=Path, help="a folder for the run and the sets")
-    parser.add_argument("--set", action="append", default=[], help="of the recipe")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
@@ -60,9 +54,9 @@ def main() -> None:
         if not synthetic.exists():
             built(folder / "synthetic", source, SAMPLES["vocoder"], ("f0",))
         torch.set_num_threads(options.threads)
-        settings = ["size=tiny", f"steps={options.steps}", "lr=2e-3", "warmup_steps=20", "seconds_per_batch=8"]
+        settings = ["size=tiny", "lr=2e-3", "warmup_steps=20", "seconds_per_batch=8"]
         settings += ["ema_decay=0.99", f"seed={options.seed}", "validate_samples=8"]
-        settings += [f"{name}={options.steps}" for name in ("validate_every", "save_every")]
+        settings += only_at_the_end(options.steps)
         started = time.process_time()
         result = train("vocoder", synthetic, folder / f"run-{options.seed}", [*settings, *options.set])
         assert result.model is not None
@@ -111,8 +105,8 @@ def recordings(held_out: ShardSet, spec: MelSpec) -> Iterator[tuple[Wave, Wave]]
         sample = held_out.read(i, [AUDIO, "f0_hz", "voiced"])
         wave = resample(sample.series[AUDIO], sample.sample_rate_hz, spec.sample_rate)
         wave = wave[: len(wave) // spec.hop * spec.hop]
-        times = (np.arange(len(wave)) + 0.5) * TRACK_HZ / spec.sample_rate - 0.5
-        yield wave, sample_f0(sample.series["f0_hz"], sample.series["voiced"], times)
+        told = (sample.series["f0_hz"], sample.series["voiced"], Fraction(TRACK_HZ))
+        yield wave, f0_at_samples(*told, len(wave), spec.sample_rate)
 
 
 def track(wave: Wave, spec: MelSpec) -> PitchTrack:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from autosing.models.excitation import NOISE_BLOCK, PulseTrain, noise, pieces, pulses, sample_f0
+from autosing.models.excitation import NOISE_BLOCK, PulseTrain, noise, pulses, sample_f0
+from autosing.models.pieces import pieces
 
 HZ = 24_000
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from autosing.pipeline.schema import Column
 from autosing.pipeline.song import AudioName, Song
-from autosing.signal.errors import RowError
+from autosing.signal.errors import RowError, UsageError
 
 Row = Mapping[str, Any]
 NOT_IN_DEFINITION = {"definition": False}
@@ -136,6 +136,25 @@ class FitSource(ABC):
 def fitted(stage: Stage | None) -> FittedStage | None:
     """Returns a stage that needs an artefact with its settings; None for any other."""
     return stage if isinstance(stage, FittedStage) and stage.artefact else None
+
+
+def named_model(stage: str, model: str, kinds: str) -> str:
+    """Returns the model of a stage that has none of its own.
+
+    Args:
+        stage: its name.
+        model: what the setting `model` says.
+        kinds: which models it takes, for the message.
+
+    Raises:
+        UsageError: the setting is empty.
+    """
+    if not model:
+        raise UsageError(
+            f"{stage}: model is missing; give {kinds}: --set {stage}.model=PATH, or "
+            f"`{stage}: {{model: PATH}}` among the stages of datasets.yaml"
+        )
+    return model
 
 
 def per_song(songs: Sequence[Song], compute: Any) -> list[Row | RowError]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from autosing.signal.mel import MelSpec, slaney_filters
+from autosing.signal.mel import MelSpec, padded_window, slaney_filters
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,13 +73,10 @@ class _Framing:
     """The transform of `log_mel` and its least-squares inverse, for waves of a number of frames."""
 
     def __init__(self, n_frames: int, spec: MelSpec) -> None:
-        import torch
-        import torch.nn.functional as F
 
         self._spec, self._n_samples = spec, n_frames * spec.hop
         self._mirrored = min(spec.pad, self._n_samples - 1)
-        left = (spec.n_fft - spec.win) // 2
-        self._window = F.pad(torch.hann_window(spec.win), (left, spec.n_fft - spec.win - left))
+        self._window = padded_window(spec)
         self._weight = self._folded(self._window.square().expand(n_frames, -1)).clamp(min=1e-3)
 
     def spectrum(self, wave: "Tensor") -> "Tensor":

@@ -136,6 +136,15 @@ def _mirrored(wave: Floats, start: int, stop: int, length: int, pad: int) -> Flo
     return piece
 
 
+def padded_window(spec: MelSpec) -> "torch.Tensor":
+    """Returns the window (n_fft,) of `spec`, zeros on either side where it is shorter than the transform."""
+    import torch
+    import torch.nn.functional as F
+
+    left = (spec.n_fft - spec.win) // 2
+    return F.pad(torch.hann_window(spec.win), (left, spec.n_fft - spec.win - left))
+
+
 def slaney_filters(spec: MelSpec) -> Floats:
     """Returns the triangular filters (M, n_fft/2 + 1) of Slaney's Auditory Toolbox, each of unit area per hertz.
 

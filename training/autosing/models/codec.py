@@ -8,7 +8,7 @@ its codes and shapes pulses; without, phases are learned, which takes judges and
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, ClassVar
 
@@ -17,12 +17,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from autosing.models.acoustic import ConvBlocks, frame_mask, zero_linear
-from autosing.models.excitation import PulseTrain, noise, pieces, sample_f0
+from autosing.models.acoustic import ConvBlocks, Size, frame_mask, zero_linear
+from autosing.models.excitation import Excitation
 from autosing.models.frame_decoder import Decoded, FrameDecoder
 from autosing.models.mel_scale import MelScale
+from autosing.models.pieces import Pieces, pieces
+from autosing.models.principal import principal_components
 from autosing.models.quantiser import Quantiser
-from autosing.models.vocoder import VocoderSize
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.mel import MelSpec, log_mel
 
@@ -80,12 +81,11 @@ class CodecFields:
 
 
 def sized_codec(
-    size: VocoderSize, spec: MelSpec, down: int, strides: Sequence[int], n_codes: int, code_dim: int, use_f0: bool
+    size: Size, spec: MelSpec, down: int, strides: Sequence[int], n_codes: int, code_dim: int, use_f0: bool
 ) -> CodecFields:
     """Returns the fields of a size."""
     dim, layers = {"tiny": (128, 4), "small": (256, 6), "base": (512, 8)}[size]
-    mel = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
-    return CodecFields(mel, down, tuple(strides), n_codes, code_dim, use_f0, dim, layers)
+    return CodecFields(asdict(spec), down, tuple(strides), n_codes, code_dim, use_f0, dim, layers)
 
 
 class Codec(nn.Module):
@@ -141,21 +141,16 @@ class Codec(nn.Module):
         self.mel_scale.measure(np.concatenate(mels))
         down, dim = self.fields.down, self.fields.dim
         whole = [mel[: len(mel) // down * down] for mel in mels]
-        stacked = np.concatenate([self._normal(mel).reshape(len(mel) // down, -1) for mel in whole])
-        _, _, components = np.linalg.svd(np.cov(stacked, rowvar=False), hermitian=True)
-        kept = np.zeros((dim, stacked.shape[1]), np.float32)
-        kept[: len(components)] = components[:dim]
-        self.inwards.weight.copy_(torch.from_numpy(kept))
-        self.outwards.weight.copy_(torch.from_numpy(kept.T))
+        normal = [self.mel_scale.normal(torch.from_numpy(mel)).numpy() for mel in whole]
+        stacked = np.concatenate([mel.reshape(len(mel) // down, -1) for mel in normal])
+        kept = torch.from_numpy(principal_components(stacked, dim))
+        self.inwards.weight.copy_(kept)
+        self.outwards.weight.copy_(kept.T)
         self.inwards.bias.zero_()
         self.outwards.bias.zero_()
         for level in self.levels:
             quantiser: Any = level
             quantiser.begin_as_first_dimensions()
-
-    def _normal(self, mel: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
-        normal: npt.NDArray[np.float64] = (mel - self.mel_scale.mean.cpu().numpy()) / self.mel_scale.std.cpu().numpy()
-        return normal
 
     def quantised(
         self, latents_BND: Tensor, frames_B: Tensor, levels_B: Tensor | None = None
@@ -215,8 +210,8 @@ def encode(model: Codec, wave: Wave) -> list[npt.NDArray[np.uint16]]:
     period = fields.period_frames
     n_frames = -(-len(wave) // (spec.hop * period)) * period
     found: list[list[Codes]] = [[] for _ in fields.strides]
-    mel = log_mel(wave, spec, n_frames)
-    for first, last, seen_from, seen_to in _pieces(model, n_frames):
+    mel, cut = log_mel(wave, spec, n_frames), _pieces(model, n_frames)
+    for first, last, seen_from, seen_to in pieces(n_frames, cut.size, cut.context):
         heard = torch.from_numpy(mel[seen_from:seen_to])[None].to(device)
         frames = torch.tensor([seen_to - seen_from], device=device)
         _, codes, _ = model.quantised(model.latents(heard, frames), frames)
@@ -239,44 +234,31 @@ def decode(model: Codec, codes: Sequence[Codes], seed: int = 0) -> Iterator[Wave
     Raises:
         RowError: the levels are not of one length in time, too many, or hold a code that is none.
     """
-    hop, n_frames = model.spec.hop, _frames(model.fields, codes)
-    pulses_T = _pulses(model, codes, n_frames) if model.fields.use_f0 else None
-    for first, last, seen_from, seen_to in _pieces(model, n_frames):
-        decoded = _decoded(model, codes, seen_from, seen_to)
-        excitation = {}
-        if pulses_T is not None:
-            span = slice(seen_from * hop, seen_to * hop)
-            given = {"pulses": pulses_T[span], "noise": noise(span.start, span.stop - span.start, seed)}
-            excitation = {name: torch.from_numpy(one)[None].to(decoded.mel.device) for name, one in given.items()}
-        made: Wave = model.decoder.wave(decoded, excitation)[0].float().cpu().numpy()
-        yield made[(first - seen_from) * hop : (last - seen_from) * hop]
+    cut = _pieces(model, _frames(model.fields, codes))
+    excitation = None
+    if model.fields.use_f0:
+        told_hz = cut.each(lambda first, last: _decoded(model, codes, first, last).f0_hz)
+        excitation = Excitation.of_frames(np.concatenate([np.zeros(0, np.float32), *told_hz]), model.spec, seed)
+
+    def wave(first: int, last: int) -> Tensor:
+        decoded = _decoded(model, codes, first, last)
+        given = excitation.batch(first, last, decoded.mel.device) if excitation else None
+        return model.decoder.wave(decoded, given)
+
+    yield from cut.each(wave, model.spec.hop)
 
 
 @torch.inference_mode()
 def decoded_mel(model: Codec, codes: Sequence[Codes]) -> npt.NDArray[np.float32]:
     """Returns the mel (F, M) that codes (N,) of the first levels tell, which their wave begins with; see `decode`."""
-    n_frames = _frames(model.fields, codes)
-    found = [np.zeros((0, model.spec.n_mels), np.float32)]
-    for first, last, seen_from, seen_to in _pieces(model, n_frames):
-        mel = _decoded(model, codes, seen_from, seen_to).mel[0].float().cpu().numpy()
-        found.append(mel[first - seen_from : last - seen_from])
-    return np.concatenate(found)
+    cut = _pieces(model, _frames(model.fields, codes))
+    told = cut.each(lambda first, last: _decoded(model, codes, first, last).mel)
+    return np.concatenate([np.zeros((0, model.spec.n_mels), np.float32), *told])
 
 
-def _pulses(model: Codec, codes: Sequence[Codes], n_frames: int) -> Wave:
-    """Returns the pulses (T,) of a whole recording: a phase is the sum of all that was before it."""
-    found = [np.zeros(0, np.float32)]
-    for first, last, seen_from, seen_to in _pieces(model, n_frames):
-        f0_hz = _decoded(model, codes, seen_from, seen_to).f0_hz[0].float().cpu().numpy()
-        found.append(f0_hz[first - seen_from : last - seen_from])
-    f0_hz = np.concatenate(found)
-    times = (np.arange(n_frames * model.spec.hop) + 0.5) / model.spec.hop - 0.5
-    return PulseTrain(model.spec.sample_rate).next(sample_f0(f0_hz, f0_hz > 0, times))
-
-
-def _pieces(model: Codec, n_frames: int) -> Iterator[tuple[int, int, int, int]]:
+def _pieces(model: Codec, n_frames: int) -> Pieces:
     period = model.fields.period_frames
-    return pieces(n_frames, max(PIECE_FRAMES // period, 1) * period, model.context_frames)
+    return Pieces(n_frames, max(PIECE_FRAMES // period, 1) * period, model.context_frames)
 
 
 def _decoded(model: Codec, codes: Sequence[Codes], first: int, last: int) -> Decoded:

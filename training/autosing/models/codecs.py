@@ -173,7 +173,7 @@ class _Foreign:
         return np.concatenate(parts)
 
     def _windows(self, n_frames: int) -> Iterator[tuple[int, int, int, int]]:
-        from autosing.models.excitation import pieces
+        from autosing.models.pieces import pieces
 
         rate = self.info.rates[0]
         return pieces(n_frames, int(WINDOW_S * rate), int(CONTEXT_S * rate))

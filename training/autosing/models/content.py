@@ -17,17 +17,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from autosing.models.acoustic import ConvBlocks, frame_mask
-from autosing.models.excitation import pieces
+from autosing.models.acoustic import ConvBlocks, Size, frame_mask
+from autosing.models.acoustic_input import ENERGY_FLOOR
+from autosing.models.layer_mix import LayerMix, check_features, layer_width
+from autosing.models.pieces import pieces
 from autosing.models.pitch_bins import PitchBins
-from autosing.models.vocoder import VocoderSize
-from autosing.signal.errors import RowError, UsageError
+from autosing.signal.errors import UsageError
 
 Features = npt.NDArray[np.floating[Any]]
 
 PIECE_FRAMES = 3000
 DB_PER_NEPER = 20 / np.log(10)
-QUIETEST = 1e-4
 # What is left out at either end of what is measured.
 TAIL = 0.001
 
@@ -65,13 +65,12 @@ class ContentFields:
     dropout: float
 
     def __post_init__(self) -> None:
-        if self.n_layers < 1 or self.feature_dim % self.n_layers:
-            raise UsageError(f"features of width {self.feature_dim} are not {self.n_layers} layers side by side")
+        layer_width(self.feature_dim, self.n_layers)
         if not (self.n_units or self.pitch_bins or self.dynamic_bins):
             raise UsageError("a content encoder without units, pitch and dynamics hears nothing")
 
 
-CONTENT_SIZES: Mapping[VocoderSize, tuple[int, int]] = {"tiny": (128, 6), "small": (384, 8), "base": (768, 12)}
+CONTENT_SIZES: Mapping[Size, tuple[int, int]] = {"tiny": (128, 6), "small": (384, 8), "base": (768, 12)}
 
 
 @dataclass(frozen=True)
@@ -99,10 +98,8 @@ class ContentEncoder(nn.Module):
     def __init__(self, fields: ContentFields) -> None:
         super().__init__()
         self.fields, dim = fields, fields.dim
-        width = fields.feature_dim // fields.n_layers
-        self.layer_weights = nn.Parameter(torch.zeros(fields.n_layers))
-        self.norm = nn.LayerNorm(width)
-        self.first = nn.Linear(width, dim)
+        self.mix = LayerMix(fields.feature_dim, fields.n_layers)
+        self.first = nn.Linear(self.mix.width, dim)
         # In place of features that are masked in training.
         self.hidden_away = nn.Parameter(torch.zeros(dim))
         self.blocks = ConvBlocks(dim, fields.layers, fields.dropout)
@@ -149,8 +146,7 @@ class ContentEncoder(nn.Module):
     def forward(self, features_BND: Tensor, counts_B: Tensor, is_masked_BN: Tensor | None = None) -> Heard:
         """Returns what is heard of features, of which each sample has `counts_B` frames."""
         mask_BN1 = frame_mask(counts_B, features_BND[..., 0])
-        layers = features_BND.float().reshape(*features_BND.shape[:2], self.fields.n_layers, -1)
-        x_BND = self.first((self.norm(layers) * self.layer_weights.softmax(0)[:, None]).sum(2))
+        x_BND = self.first(self.mix(features_BND))
         if is_masked_BN is not None:
             x_BND = torch.where(is_masked_BN[..., None], self.hidden_away, x_BND)
         x_BND = self.last(self.blocks(x_BND, mask_BN1))
@@ -170,7 +166,7 @@ class ContentEncoder(nn.Module):
 
 def loudness_db(energy: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
     """Returns RMS values in dB of full scale, silence as -80."""
-    level_db: npt.NDArray[np.float32] = (DB_PER_NEPER * np.log(np.maximum(energy, QUIETEST))).astype(np.float32)
+    level_db: npt.NDArray[np.float32] = (DB_PER_NEPER * np.log(np.maximum(energy, ENERGY_FLOOR))).astype(np.float32)
     return level_db
 
 
@@ -199,8 +195,7 @@ def content_of(model: ContentEncoder, features: Features) -> Content:
         RowError: the features are of another width.
     """
     fields = model.fields
-    if features.ndim != 2 or features.shape[1] != fields.feature_dim:
-        raise RowError(f"features of shape {features.shape} do not fit a model of width {fields.feature_dim}")
+    check_features(features.shape, fields.feature_dim)
     device, n_frames = next(model.parameters()).device, len(features)
     if not n_frames:
         # Nothing has the shapes of what is cut off from something.

@@ -5,13 +5,16 @@ form (Dirichlet's kernel). Phase is summed up in float64, so an hour of it is as
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from autosing.signal.mel import MelSpec
 
 Floats = npt.NDArray[np.floating]
 
@@ -22,7 +25,7 @@ NOISE_BLOCK = 4096
 _AT_PEAK = 1e-4
 
 
-def sample_f0(f0_hz: Floats, voiced: npt.NDArray[np.bool_], times: Floats) -> npt.NDArray[np.float32]:
+def sample_f0(f0_hz: Floats, voiced: npt.NDArray[Any], times: Floats) -> npt.NDArray[np.float32]:
     """Returns F0 at fractional frames `times` (T,), in Hz, and 0 where the nearest frame is unvoiced.
 
     Log F0 is interpolated inside a voiced run alone: between a pitch and none there is no pitch.
@@ -42,6 +45,14 @@ def sample_f0(f0_hz: Floats, voiced: npt.NDArray[np.bool_], times: Floats) -> np
     share = np.where(is_voiced[left] & is_voiced[right], np.clip(times - left, 0, 1), nearest != left)
     found = np.exp(log_f0[left] * (1 - share) + log_f0[right] * share)
     return np.where(is_voiced[nearest], found, 0).astype(np.float32)
+
+
+def f0_at_samples(
+    f0_hz: Floats, voiced: npt.NDArray[Any], rate: Fraction, n_samples: int, sample_rate: int
+) -> npt.NDArray[np.float32]:
+    """Returns F0 at each sample (T,) of a series (F,) at `rate`, frames being at their centres; see `sample_f0`."""
+    times = (np.arange(n_samples) + 0.5) * float(rate) / sample_rate - 0.5
+    return sample_f0(f0_hz, voiced, times)
 
 
 def pulses(f0_hz_BT: Tensor, sample_rate: int, start_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -93,8 +104,44 @@ class PulseTrain:
         return np.asarray(wave_BT[0].numpy(), np.float32)
 
 
-def pieces(n_frames: int, size: int, context: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yields pieces of a series as (first, last, seen from, seen to), with up to `context` frames on either side."""
-    for first in range(0, n_frames, size):
-        last = min(first + size, n_frames)
-        yield first, last, max(first - context, 0), min(last + context, n_frames)
+@dataclass(frozen=True)
+class Excitation:
+    """What a recording's filters shape, known as a whole, since a phase is the sum of all that was before it.
+
+    Attributes:
+        f0_hz: (F hop,), of each sample; None where no pitch is used.
+        pulses: (F hop,); None where no pitch is used.
+        hop: samples to a frame.
+        seed: of the noise.
+    """
+
+    f0_hz: npt.NDArray[np.float32] | None
+    pulses: npt.NDArray[np.float32] | None
+    hop: int
+    seed: int
+
+    @classmethod
+    def of_samples(cls, f0_hz: npt.NDArray[np.float32] | None, spec: MelSpec, seed: int) -> "Excitation":
+        """Returns that of a pitch at each sample (T,)."""
+        wave = None if f0_hz is None else PulseTrain(spec.sample_rate).next(f0_hz)
+        return cls(f0_hz, wave, spec.hop, seed)
+
+    @classmethod
+    def of_frames(cls, f0_hz: npt.NDArray[np.float32], spec: MelSpec, seed: int) -> "Excitation":
+        """Returns that of a pitch at each of the mel's frames (F,)."""
+        n_samples = len(f0_hz) * spec.hop
+        return cls.of_samples(f0_at_samples(f0_hz, f0_hz > 0, spec.rate, n_samples, spec.sample_rate), spec, seed)
+
+    def batch(self, first: int, last: int, device: torch.device) -> dict[str, Tensor]:
+        """Returns `noise`, and where a pitch is used `pulses` and `period_s`, of frames `first` to `last`, (1, ...)."""
+        span = slice(first * self.hop, last * self.hop)
+        given = {"noise": noise(span.start, span.stop - span.start, self.seed)}
+        if self.f0_hz is not None and self.pulses is not None:
+            given |= {"pulses": self.pulses[span], "period_s": periods(self.f0_hz[span], self.hop)}
+        return {name: torch.from_numpy(array)[None].to(device) for name, array in given.items()}
+
+
+def periods(f0_hz: npt.NDArray[np.float32], hop: int) -> npt.NDArray[np.float32]:
+    """Returns the period in seconds at the centre of each frame (F,), 0 where unvoiced, of F0 per sample (F hop,)."""
+    centre_hz = f0_hz[hop // 2 :: hop]
+    return np.divide(1, centre_hz, where=centre_hz > 0, out=np.zeros(len(centre_hz), np.float32))

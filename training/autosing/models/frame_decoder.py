@@ -71,7 +71,7 @@ class FrameDecoder(nn.Module):
         mel_BFM = self.mel_scale.nats(normal_BFM if direct_BFM is None else normal_BFM + direct_BFM)
         return Decoded(hidden_BFD, mask_BF1, mel_BFM, self.to_pitch(hidden_BFD) if self.to_pitch else None)
 
-    def wave(self, decoded: Decoded, excitation: Mapping[str, Tensor]) -> Tensor:
+    def wave(self, decoded: Decoded, excitation: Mapping[str, Tensor] | None = None) -> Tensor:
         """Returns waves (B, F hop); `excitation` is `pulses` and `noise` (B, F hop) where F0 is used."""
-        wave_BT: Tensor = self.head(decoded.hidden, decoded.mask, {**excitation, "mel": decoded.mel})
+        wave_BT: Tensor = self.head(decoded.hidden, decoded.mask, {**(excitation or {}), "mel": decoded.mel})
         return wave_BT * decoded.mask[..., 0].repeat_interleave(self.spec.hop, 1)

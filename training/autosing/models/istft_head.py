@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autosing.models.acoustic import ConvBlocks, zero_linear
-from autosing.signal.mel import MelSpec, slaney_filters
+from autosing.signal.mel import MelSpec, padded_window, slaney_filters
 
 Floats = npt.NDArray[np.float32]
 
@@ -40,7 +40,7 @@ class IstftHead(nn.Module):
         filters_MN = slaney_filters(spec)
         self.register_buffer("filters", torch.from_numpy(filters_MN), persistent=False)
         self.register_buffer("spread", torch.from_numpy(_interpolation(filters_MN)), persistent=False)
-        self.register_buffer("window", _window(spec), persistent=False)
+        self.register_buffer("window", padded_window(spec), persistent=False)
         self.filters: Tensor
         self.spread: Tensor
         self.window: Tensor
@@ -116,8 +116,3 @@ def _interpolation(filters_MN: Floats) -> Floats:
     nearest = heard[np.abs(heard[:, None] - np.arange(len(total))).argmin(0)]
     found: Floats = (weights[:, nearest] / total[nearest]).astype(np.float32)
     return found
-
-
-def _window(spec: MelSpec) -> Tensor:
-    left = (spec.n_fft - spec.win) // 2
-    return nn.functional.pad(torch.hann_window(spec.win), (left, spec.n_fft - spec.win - left))

@@ -8,7 +8,7 @@ themselves may be clustered, as SingOMD does.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -18,11 +18,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from autosing.models.acoustic import ConvBlock, ConvBlocks, at_frames, frame_mask
+from autosing.models.acoustic import ConvBlock, ConvBlocks, Size, at_frames, frame_mask
 from autosing.models.frame_decoder import Decoded, FrameDecoder
+from autosing.models.layer_mix import LayerMix, check_features, layer_width
 from autosing.models.mel_scale import MelScale
+from autosing.models.principal import principal_components
 from autosing.models.quantiser import Quantiser
-from autosing.models.vocoder import VocoderSize
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.framing import common_period
 from autosing.signal.mel import MelSpec
@@ -66,8 +67,7 @@ class MultiResolutionFields:
             raise UsageError(f"the first of the resolutions {chosen} must be that of the features, {self.rate} Hz")
         if any(fine >= coarse or coarse % fine for fine, coarse in pairwise(chosen)):
             raise UsageError(f"resolutions_ms is {chosen}; each must be a multiple of the one before")
-        if self.n_layers < 1 or self.feature_dim % self.n_layers:
-            raise UsageError(f"features of width {self.feature_dim} are not {self.n_layers} layers side by side")
+        layer_width(self.feature_dim, self.n_layers)
 
     @property
     def spec(self) -> MelSpec:
@@ -85,11 +85,10 @@ class MultiResolutionFields:
         return int(common_period([Fraction(1000, ms) for ms in self.resolutions_ms]) * Fraction(self.rate))
 
 
-def sized_multires(size: VocoderSize, spec: MelSpec, **told: Any) -> MultiResolutionFields:
+def sized_multires(size: Size, spec: MelSpec, **told: Any) -> MultiResolutionFields:
     """Returns the fields of a size, and of all else that is told."""
     dim, layers = {"tiny": (128, 4), "small": (384, 6), "base": (768, 8)}[size]
-    mel = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
-    return MultiResolutionFields(mel=mel, dim=dim, layers=layers, **told)
+    return MultiResolutionFields(mel=asdict(spec), dim=dim, layers=layers, **told)
 
 
 @dataclass(frozen=True)
@@ -97,13 +96,11 @@ class Streams:
     """What an adapter makes of features, coarse first.
 
     Attributes:
-        features: (B, N, D) of each resolution.
         tokens: (B, N) of each resolution; none without quantisers.
         hidden: (B, N, D) at the finest resolution, of all streams together.
         off: how far codes are from features, on average, all streams together.
     """
 
-    features: Sequence[Tensor]
     tokens: Sequence[Tensor]
     hidden: Tensor
     off: Tensor
@@ -117,9 +114,8 @@ class MultiResolution(nn.Module):
     def __init__(self, fields: MultiResolutionFields) -> None:
         super().__init__()
         self.fields, self.spec, dim = fields, fields.spec, fields.dim
-        self.layer_weights = nn.Parameter(torch.zeros(fields.n_layers))
-        self.norm = nn.LayerNorm(fields.feature_dim // fields.n_layers)
-        self.first = nn.Linear(fields.feature_dim // fields.n_layers, dim)
+        self.mix = LayerMix(fields.feature_dim, fields.n_layers)
+        self.first = nn.Linear(self.mix.width, dim)
         n = len(fields.resolutions_ms)
         self.down_blocks = nn.ModuleList(ConvBlocks(dim, LAYERS, 0.0) for _ in range(n))
         self.up_blocks = nn.ModuleList(ConvBlocks(dim, LAYERS, 0.0) for _ in range(n))
@@ -139,14 +135,6 @@ class MultiResolution(nn.Module):
         """Of what it is trained on."""
         return self.decoder.mel_scale
 
-    @property
-    def context(self) -> int:
-        """Frames of the features on either side that a token depends on, in whole periods."""
-        own = 2 * sum(2 * 2**i for i in range(LAYERS))
-        seen: int = sum(2 * own * ms // self.fields.resolutions_ms[0] for ms in self.fields.resolutions_ms)
-        period = self.fields.period
-        return -(-seen // period) * period
-
     @torch.no_grad()
     def begin_with(self, features: Sequence[Features]) -> None:
         """Makes the adapter begin as residual quantisation of the principal components of features (N, D).
@@ -154,14 +142,9 @@ class MultiResolution(nn.Module):
         Coarser frames are means, finer ones repeat; quantisers then only have to cluster, and the layers learn what
         there is beside.
         """
-        weighted = self._weighted(torch.from_numpy(np.concatenate(features).astype(np.float32))[None])[0].double()
-        mean = weighted.mean(0)
-        _, _, components = torch.linalg.svd(torch.cov(weighted.T))
-        kept = components[: self.fields.dim].float()
-        self.first.weight.zero_()
-        self.first.weight[: len(kept)] = kept
-        self.first.bias.zero_()
-        self.first.bias[: len(kept)] = -(kept @ mean.float())
+        mixed = self.mix(torch.from_numpy(np.concatenate(features).astype(np.float32))[None])[0]
+        self.first.weight.copy_(torch.from_numpy(principal_components(mixed.numpy(), self.fields.dim)))
+        self.first.bias.copy_(-self.first.weight @ mixed.mean(0))
         identity = torch.eye(self.fields.dim)
         for step, down, up in zip(self.fields.steps, self.downs, self.ups, strict=True):
             for linear, weight in ((down, torch.cat([identity / step] * step, 1)), (up, torch.cat([identity] * step))):
@@ -181,7 +164,6 @@ class MultiResolution(nn.Module):
         """Returns the streams of features, of which each sample has `counts_B` frames; some may be left unquantised."""
         ways = self._down(features_BND, counts_B)
         up_BND: Tensor | None = None
-        kept: list[Tensor] = []
         tokens: list[Tensor] = []
         off = features_BND.new_zeros(())
         for level in range(len(ways) - 1, -1, -1):
@@ -195,10 +177,9 @@ class MultiResolution(nn.Module):
                 tokens.append(codes_BN)
                 off = off + off_here
             told_BND = left_BND if up_BND is None else left_BND + up_BND
-            kept.append(told_BND)
             up_BND = self._up(level, told_BND, mask_BN1)
         assert up_BND is not None
-        return Streams(kept, tokens, up_BND, off)
+        return Streams(tokens, up_BND, off)
 
     def of_tokens(self, tokens: Sequence[Tensor], counts_B: Tensor) -> Tensor:
         """Returns hidden values (B, N, D) at the finest resolution of streams (B, N), coarse first."""
@@ -220,7 +201,7 @@ class MultiResolution(nn.Module):
     def _down(self, features_BND: Tensor, counts_B: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Returns hidden values and masks of each resolution, fine first."""
         fields = self.fields
-        x_BND, found = self.first(self._weighted(features_BND)), []
+        x_BND, found = self.first(self.mix(features_BND)), []
         for level, blocks in enumerate(self.down_blocks):
             mask_BN1 = frame_mask(self._counts(level, counts_B), x_BND[..., 0])
             x_BND = blocks(x_BND * mask_BN1, mask_BN1) * mask_BN1
@@ -228,12 +209,6 @@ class MultiResolution(nn.Module):
             if level < len(self.downs):
                 x_BND = self.downs[level](x_BND.reshape(len(x_BND), -1, fields.steps[level] * fields.dim))
         return found
-
-    def _weighted(self, features_BND: Tensor) -> Tensor:
-        """Returns the encoder's layers, each of mean 0 and spread 1, weighted and added up."""
-        layers = features_BND.float().reshape(*features_BND.shape[:2], self.fields.n_layers, -1)
-        weighted: Tensor = (self.norm(layers) * self.layer_weights.softmax(0)[:, None]).sum(2)
-        return weighted
 
     def _up(self, level: int, x_BND: Tensor, mask_BN1: Tensor) -> Tensor:
         """Returns hidden values of the next finer resolution; of the finest, at the same."""
@@ -259,8 +234,7 @@ def tokens_of(model: MultiResolution, features: Features, n_periods: int) -> lis
     fields = model.fields
     if not fields.n_tokens:
         raise UsageError("the model does not quantise; train it with n_tokens above 0, or cluster its features")
-    if features.ndim != 2 or features.shape[1] != fields.feature_dim:
-        raise RowError(f"features of shape {features.shape} do not fit a model of width {fields.feature_dim}")
+    check_features(features.shape, fields.feature_dim)
     if not len(features):
         raise RowError("the song is shorter than half a frame of the features: there is nothing to tokenise")
     wanted = n_periods * fields.period

@@ -9,7 +9,7 @@ and, where it is not given, pitch from tokens first (`frame_decoder`), so that b
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, ClassVar, Literal
 
@@ -18,20 +18,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from autosing.models.acoustic import MaskedConv, frame_mask, pitch_features
-from autosing.models.excitation import PulseTrain, noise, pieces, sample_f0
+from autosing.models.acoustic import WAVES, MaskedConv, Size, frame_mask, pitch_features
+from autosing.models.excitation import Excitation
 from autosing.models.frame_decoder import Decoded, FrameDecoder
 from autosing.models.hifigan import HifiGan
 from autosing.models.istft_head import IstftHead
 from autosing.models.mel_scale import MelScale
+from autosing.models.pieces import Pieces
 from autosing.signal.framing import nearest_frames
 from autosing.signal.mel import MelSpec
 
 Generator = Literal["istft", "hifigan"]
-VocoderSize = Literal["tiny", "small", "base"]
 Array = npt.NDArray[Any]
 
-WAVES = 64
 PIECE_FRAMES = 400
 
 
@@ -68,12 +67,12 @@ class VocoderFields:
 
 
 def sized_vocoder(
-    size: VocoderSize, generator: Generator, spec: MelSpec, use_f0: bool, streams: Mapping[str, str], n_tokens: int
+    size: Size, generator: Generator, spec: MelSpec, use_f0: bool, streams: Mapping[str, str], n_tokens: int
 ) -> VocoderFields:
     """Returns the fields of a size; `base` of `hifigan` has the widths of its V1."""
     dim, layers, channels = {"tiny": (128, 6, 64), "small": (256, 8, 256), "base": (512, 8, 512)}[size]
-    mel = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
-    return VocoderFields(mel, generator, dict(streams), n_tokens, use_f0, dim, layers, channels, factors_of(spec.hop))
+    steps_up = factors_of(spec.hop)
+    return VocoderFields(asdict(spec), generator, dict(streams), n_tokens, use_f0, dim, layers, channels, steps_up)
 
 
 def factors_of(hop: int) -> tuple[int, ...]:
@@ -193,32 +192,20 @@ def synthesise(
         seed: of the noise; the same seed gives the same wave.
         piece_frames: frames that are made at once; memory is in proportion.
     """
-    hop, spec = model.spec.hop, model.spec
-    n_frames = len(next(array for name, array in inputs.items() if _is_of_frames(name)))
+    n_frames, spec = len(next(array for name, array in inputs.items() if _is_of_frames(name))), model.spec
+    cut = Pieces(n_frames, piece_frames, model.context_frames)
     if model.tells_pitch:
-        f0_hz = _told_f0(model, inputs, n_frames, piece_frames)
-    # Of the whole recording: a phase is the sum of all that was before it.
-    pulses_T = PulseTrain(spec.sample_rate).next(f0_hz[: n_frames * hop]) if f0_hz is not None else None
-    for first, last, seen_from, seen_to in pieces(n_frames, piece_frames, model.context_frames):
-        span = slice(seen_from * hop, seen_to * hop)
-        given = _piece(model, inputs, seen_from, seen_to)
-        more: dict[str, Array] = {"noise": noise(span.start, span.stop - span.start, seed)}
-        if pulses_T is not None and f0_hz is not None:
-            more |= {"pulses": pulses_T[span], "period_s": periods(f0_hz[span], hop)}
-        given |= {name: torch.from_numpy(array)[None].to(given["frames"].device) for name, array in more.items()}
-        made: npt.NDArray[np.float32] = model(given)[0].float().cpu().numpy()
-        yield made[(first - seen_from) * hop : (last - seen_from) * hop]
+        told_hz = cut.each(lambda first, last: model.decoded(_piece(model, inputs, first, last)).f0_hz)
+        excitation = Excitation.of_frames(np.concatenate([np.zeros(0, np.float32), *told_hz]), spec, seed)
+    else:
+        excitation = Excitation.of_samples(None if f0_hz is None else f0_hz[: n_frames * spec.hop], spec, seed)
 
+    def wave(first: int, last: int) -> Tensor:
+        given = _piece(model, inputs, first, last)
+        made: Tensor = model({**given, **excitation.batch(first, last, given["frames"].device)})
+        return made
 
-def _told_f0(model: Vocoder, inputs: Mapping[str, Array], n_frames: int, piece_frames: int) -> npt.NDArray[np.float32]:
-    """Returns the pitch of each sample (T,) that tokens tell."""
-    found = [np.zeros(0, np.float32)]
-    for first, last, seen_from, seen_to in pieces(n_frames, piece_frames, model.context_frames):
-        f0_hz = model.decoded(_piece(model, inputs, seen_from, seen_to)).f0_hz[0].float().cpu().numpy()
-        found.append(f0_hz[first - seen_from : last - seen_from])
-    frames_hz = np.concatenate(found)
-    times = (np.arange(n_frames * model.spec.hop) + 0.5) / model.spec.hop - 0.5
-    return sample_f0(frames_hz, frames_hz > 0, times)
+    yield from cut.each(wave, spec.hop)
 
 
 def _piece(model: Vocoder, inputs: Mapping[str, Array], first: int, last: int) -> dict[str, Tensor]:
@@ -231,9 +218,3 @@ def _piece(model: Vocoder, inputs: Mapping[str, Array], first: int, last: int) -
 
 def _is_of_frames(name: str) -> bool:
     return name == "mel" or name.endswith("_at")
-
-
-def periods(f0_hz: npt.NDArray[np.float32], hop: int) -> npt.NDArray[np.float32]:
-    """Returns the period in seconds at the centre of each frame (F,), 0 where unvoiced, of F0 per sample (F hop,)."""
-    centre_hz = f0_hz[hop // 2 :: hop]
-    return np.divide(1, centre_hz, where=centre_hz > 0, out=np.zeros(len(centre_hz), np.float32))

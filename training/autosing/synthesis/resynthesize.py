@@ -124,7 +124,7 @@ class ByVocoder:
         return {"definitions": definitions} if streams else {"mel": dict(self.model.fields.mel)}
 
     def make(self, series: Mapping[str, Series]) -> Wave:
-        from autosing.models.excitation import sample_f0
+        from autosing.models.excitation import f0_at_samples
         from autosing.models.vocoder import synthesise, tokens_at
 
         spec, streams = self.model.spec, self.model.fields.streams
@@ -143,8 +143,8 @@ class ByVocoder:
         f0_hz = None
         if self.model.fields.use_f0:
             pitch = series["f0_hz"]
-            times = (np.arange(n_frames * spec.hop) + 0.5) * float(pitch.rate) / spec.sample_rate - 0.5
-            f0_hz = sample_f0(pitch.values, series["voiced"].values.astype(bool), times)
+            told = (pitch.values, series["voiced"].values, pitch.rate)
+            f0_hz = f0_at_samples(*told, n_frames * spec.hop, spec.sample_rate)
         return np.concatenate(list(synthesise(self.model, inputs, f0_hz, self.seed)))
 
     def _tokens(self, name: str, stream: Series) -> Array:

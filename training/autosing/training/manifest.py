@@ -149,6 +149,19 @@ class Manifest:
             )
 
 
+def rates_of(columns: Mapping[str, Column]) -> dict[str, Fraction]:
+    """Returns the rates of those columns that are series, by name."""
+    return {name: column.rate for name, column in columns.items() if column.rate is not None}
+
+
+def described(columns: Mapping[str, Column]) -> dict[str, Any]:
+    """Returns what a model's contract says of the columns it is given: `rates`, and `definitions`."""
+    return {
+        "rates": {name: str(rate) for name, rate in rates_of(columns).items()},
+        "definitions": {name: column.definition for name, column in columns.items()},
+    }
+
+
 def joined(manifests: Sequence[Manifest], weights: Sequence[float]) -> Manifest:
     """Returns what several built sets have in common: columns that mean the same, and the singers of all.
 

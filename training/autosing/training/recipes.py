@@ -92,7 +92,7 @@ def vocoder(**settings: Any) -> "VocoderConfig":
 
 def unit_vocoder(**settings: Any) -> "VocoderConfig":
     """Units and F0 to sound, by HiFi-GAN with an excitation; SingOMD's unit vocoder with one stream or several."""
-    return vocoder(**{"generator": "hifigan", "streams": "units", **settings})
+    return vocoder(**{"generator": "hifigan", "streams": ("units",), **settings})
 
 
 RECIPES: Mapping[str, Callable[..., RunConfig]] = {
@@ -205,6 +205,8 @@ def _parsed(kind: Any, text: str) -> Any:
         if text not in choices:
             raise ValueError(text)
         return choices[text]
+    if get_origin(kind) is tuple:
+        return tuple(_parsed(get_args(kind)[0], part.strip()) for part in text.split(",") if part.strip())
     if kind not in (int, float, str):
         raise ValueError(text)
     value = kind(text)
@@ -223,5 +225,7 @@ def _type_name(kind: Any) -> str:
     choices = _choices(kind)
     if choices:
         return f"one of {', '.join(choices)}"
+    if get_origin(kind) is tuple:
+        return f"{_type_name(get_args(kind)[0])}, or several with commas between them"
     names = {int: "a whole number", float: "a number", str: "a text"}
     return names.get(kind, "something that --set can give")

@@ -72,7 +72,9 @@ class Job:
         try:
             stored = json.loads(file.read_text())
             recipe, digest, streamed = stored["recipe"], stored["data_digest"], stored["stream"]
-            found = type(config)(**stored["config"]) if recipe == self.recipe else config
+            # JSON has lists where settings are tuples.
+            settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["config"].items()}
+            found = type(config)(**settings) if recipe == self.recipe else config
         except FileNotFoundError as error:
             raise UsageError(f"{self.out} holds files but no run (it has no {RUN}); give a new folder") from error
         except (ValueError, KeyError, TypeError) as error:

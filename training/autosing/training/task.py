@@ -77,16 +77,24 @@ class RunConfig(ABC):
     keep_last: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("steps", "seconds_per_batch", "microbatches", "lr", "clip_norm", *COUNTED):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in NOT_NEGATIVE:
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must not be below 0")
+        self.require_above_0("steps", "seconds_per_batch", "microbatches", "lr", "clip_norm", *COUNTED)
+        self.require_not_below_0(*NOT_NEGATIVE)
         if 0 < self.crop_s < SHORTEST_CROP_S:
             raise UsageError(f"crop_s is {self.crop_s}; it must be 0, for whole samples, or at least {SHORTEST_CROP_S}")
         if self.ema_decay >= 1:
             raise UsageError(f"ema_decay is {self.ema_decay}; it must be below 1, for example 0.999, or 0 for none")
+
+    def require_above_0(self, *names: str) -> None:
+        """Raises UsageError where one of the settings is not above 0."""
+        for name in names:
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0")
+
+    def require_not_below_0(self, *names: str) -> None:
+        """Raises UsageError where one of the settings is below 0."""
+        for name in names:
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must not be below 0")
 
     @property
     @abstractmethod

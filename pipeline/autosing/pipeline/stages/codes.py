@@ -8,13 +8,15 @@ import pyarrow as pa
 
 from autosing.pipeline.schema import Column
 from autosing.pipeline.song import AudioName, Song
-from autosing.pipeline.stage import NOT_IN_DEFINITION, Resources, Row, Stage, per_song
+from autosing.pipeline.stage import NOT_IN_DEFINITION, Resources, Row, Stage, named_model, per_song
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.framing import common_period, tied_frames
 from autosing.signal.ssl_encoder import Device
 
 if TYPE_CHECKING:
     from autosing.models.codecs import CodecInfo
+
+KINDS = "a codec of `autosing train codec`, or the path or hub id of EnCodec, DAC or Mimi"
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,7 @@ class CodesStage(Stage):
 
     @property
     def _named(self) -> str:
-        if not self.model:
-            raise UsageError(
-                "codes: model is missing; give a codec of `autosing train codec`, or the path or hub id of EnCodec, "
-                "DAC or Mimi: --set codes.model=PATH, or `codes: {model: PATH}` among the stages of datasets.yaml"
-            )
-        return self.model
+        return named_model("codes", self.model, KINDS)
 
     def _info(self) -> "CodecInfo":
         from autosing.models.codecs import codec_info

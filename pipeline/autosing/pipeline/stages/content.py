@@ -8,10 +8,12 @@ import pyarrow as pa
 
 from autosing.pipeline.schema import Column
 from autosing.pipeline.song import Song
-from autosing.pipeline.stage import NOT_IN_DEFINITION, Row, Stage, per_song
+from autosing.pipeline.stage import NOT_IN_DEFINITION, Row, Stage, named_model, per_song
 from autosing.signal.checkpoint import Checkpoint
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.ssl import RATE
+
+KINDS = "what `autosing train soft_units` or `autosing train pitdyn` made"
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,7 @@ class ContentStage(Stage):
 
     @property
     def _named(self) -> str:
-        if not self.model:
-            raise UsageError(
-                "content: model is missing; give what `autosing train soft_units` or `autosing train pitdyn` made: "
-                "--set content.model=PATH, or `content: {model: PATH}` among the stages of datasets.yaml"
-            )
-        return self.model
+        return named_model("content", self.model, KINDS)
 
     def _fields(self) -> Mapping[str, Any]:
         config = Checkpoint(self._named).config

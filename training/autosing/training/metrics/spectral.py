@@ -20,7 +20,7 @@ Resolution = tuple[int, int, int]
 # Length of the FFT, hop and window in samples (Yamamoto et al., 2020, for 24 kHz).
 RESOLUTIONS: tuple[Resolution, ...] = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
 
-_POWER_FLOOR = 1e-7
+POWER_FLOOR = 1e-7
 # Frames transformed at once, so that memory is flat.
 _BLOCK_FRAMES = 1024
 
@@ -97,4 +97,4 @@ def _powers(wave: Doubles, resolution: Resolution) -> Iterator[Doubles]:
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
     for start in range(0, len(frames), _BLOCK_FRAMES):
         spectrum = np.fft.rfft(frames[start : start + _BLOCK_FRAMES] * window)
-        yield np.maximum(spectrum.real**2 + spectrum.imag**2, _POWER_FLOOR)
+        yield np.maximum(spectrum.real**2 + spectrum.imag**2, POWER_FLOOR)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from autosing.models.acoustic import UNKNOWN_SINGER, AcousticModel, DecoderName, Size, sized
 from autosing.models.acoustic_input import frame_inputs, pad_stack
+from autosing.models.mel_scale import LEAST_SPREAD
 from autosing.signal.errors import DataError, MissingColumn, SchemaMismatch, UsageError
 from autosing.signal.framing import nearest_frames
 from autosing.signal.griffin_lim import griffin_lim
@@ -18,7 +19,7 @@ from autosing.signal.mel import MelSpec
 from autosing.signal.typed import of_mapping
 from autosing.training.loader import Batch
 from autosing.training.look import Look, Sound
-from autosing.training.manifest import Manifest
+from autosing.training.manifest import Manifest, rates_of
 from autosing.training.metrics import mel_l1, unpadded
 from autosing.training.pictures import mel_figure
 from autosing.training.sample import Sample
@@ -27,8 +28,6 @@ from autosing.training.task import RunConfig, Task, Tensors
 LOSS = "mel_l1"
 # Seconds of the sample that is drawn and made audible at each validation.
 LOOK_S = 8.0
-# Below this spread a bin counts as constant, and its errors are not blown up.
-LEAST_SPREAD = 1e-2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +58,7 @@ class AcousticConfig(RunConfig):
         super().__post_init__()
         if not 0 <= self.singer_dropout <= 1:
             raise UsageError(f"singer_dropout is {self.singer_dropout}; it must be from 0 to 1")
-        if self.n_units < 1:
-            raise UsageError(f"n_units is {self.n_units}; it must be above 0")
+        self.require_above_0("n_units")
 
     @property
     def unit_column(self) -> str:
@@ -103,8 +101,9 @@ class AcousticTask(Task[AcousticModel]):
         self.singers = manifest.singers if config.use_singer else ()
         self.singer_rows = {name: UNKNOWN_SINGER + 1 + i for i, name in enumerate(self.singers)}
         self.columns = {name: manifest.columns[name] for name in config.columns}
-        rates = {name: column.rate for name, column in self.columns.items() if column.rate is not None}
-        self.rates = {("units" if name == config.unit_column else name): rate for name, rate in rates.items()}
+        self.rates = {
+            ("units" if name == config.unit_column else name): rate for name, rate in rates_of(self.columns).items()
+        }
         self.mel_contract = manifest.contract("mel")
         self.artefacts = manifest.artefacts
 

@@ -70,18 +70,14 @@ class AlignerConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("members", "conv_dim", "recurrent_dim"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0")
+        self.require_above_0("members", "conv_dim", "recurrent_dim")
         if self.recurrent_dim % 2:
             raise UsageError(f"recurrent_dim is {self.recurrent_dim}; it must be even, a half for each direction")
         for name in ("timing_weight", "timing_weight_kept"):
             weight = getattr(self, name)
             if weight < 0 or (weight and not self.timed_phones):
                 raise UsageError(f"{name} is {weight}; above 0 it needs timed_phones, and it is never below")
-        for name in ("trim_s", "timing_fade_steps"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must not be below 0")
+        self.require_not_below_0("trim_s", "timing_fade_steps")
         if not 0 <= self.strength <= 1:
             raise UsageError(f"strength is {self.strength}; it must be from 0 to 1")
         if self.timed_phones and self.alphabet != "classes":

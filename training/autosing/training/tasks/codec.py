@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from autosing.models.codec import Codec, CodecFields, sized_codec
-from autosing.signal.errors import UsageError
 from autosing.signal.mel import log_mel_torch
 from autosing.training.loader import Batch
 from autosing.training.manifest import Manifest
@@ -31,35 +30,26 @@ class CodecConfig(WaveConfig):
 
     Attributes:
         down: mel frames to a latent.
-        strides: latents to a code of each level, coarse first, with commas between them.
+        strides: latents to a code of each level, coarse first.
         n_codes: size of each level's codebook.
         code_dim: width of the codes.
     """
 
     down: int = 2
-    strides: str = "4,2,1"
+    strides: tuple[int, ...] = (4, 2, 1)
     n_codes: int = 1024
     code_dim: int = 16
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.code_dim < 1:
-            raise UsageError(f"code_dim is {self.code_dim}; it must be above 0")
-        if not self.fields.strides:
-            raise UsageError("strides is empty; a codec has at least one level")
-
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """The levels' strides."""
-        try:
-            return tuple(int(stride) for stride in self.strides.split(","))
-        except ValueError as error:
-            raise UsageError(f"strides is {self.strides!r}; give whole numbers, for example 4,2,1") from error
+        self.require_above_0("code_dim")
+        # Its fields refuse what makes no codec.
+        _ = self.fields
 
     @property
     def fields(self) -> CodecFields:
         """What the codec is built from."""
-        return sized_codec(self.size, self.spec, self.down, self.levels, self.n_codes, self.code_dim, self.use_f0)
+        return sized_codec(self.size, self.spec, self.down, self.strides, self.n_codes, self.code_dim, self.use_f0)
 
     def task(self, manifest: Manifest) -> "CodecTask":
         """Returns the task on a built set."""
@@ -104,7 +94,7 @@ class CodecTask(WaveTask):
         mel_BFM = functional.pad(mel_BFM, (0, 0, 0, -n_frames % period), value=float(np.log(self.spec.floor)))
         latents_BND = network.latents(mel_BFM, frames_B)
         quantised_BND, _, off = network.quantised(latents_BND, frames_B, batch["levels"] if network.training else None)
-        is_free_B11 = (batch["levels"] > len(self.config.levels))[:, None, None]
+        is_free_B11 = (batch["levels"] > len(self.config.strides))[:, None, None]
         decoded = network.decoded(torch.where(is_free_B11, latents_BND, quantised_BND), frames_B)
         beyond = -n_frames % period
         period_BF = functional.pad(batch["period_s"], (0, beyond)) if self.config.use_f0 else None
@@ -115,7 +105,7 @@ class CodecTask(WaveTask):
         return network.decoder.wave(decoded, excitation)[:, : n_frames * self.spec.hop], found
 
     def _levels(self, sample: Sample, training: bool) -> int:
-        n_levels = len(self.config.levels)
+        n_levels = len(self.config.strides)
         rng = sample.rng("levels")
         share = rng.random()
         if not training or share >= PARTIAL_SHARE + UNQUANTISED_SHARE:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from autosing.models.acoustic import Size
 from autosing.models.acoustic_input import interpolate, pad_stack
 from autosing.models.content import CONTENT_SIZES, ContentEncoder, ContentFields, Heard
-from autosing.models.vocoder import VocoderSize
 from autosing.signal.errors import DataError, UsageError
 from autosing.signal.framing import nearest_frames
 from autosing.training.loader import Batch
 from autosing.training.look import Look
-from autosing.training.manifest import Manifest
+from autosing.training.manifest import Manifest, described, rates_of
 from autosing.training.pictures import attention_figure
 from autosing.training.sample import Sample
 from autosing.training.task import Phase, RunConfig, Task, Tensors
@@ -50,7 +49,7 @@ class ContentConfig(RunConfig):
         dropout: in the layers.
     """
 
-    size: VocoderSize = "small"
+    size: Size = "small"
     n_layers: int = 1
     n_units: int = 100
     soft_dim: int = 256
@@ -64,12 +63,8 @@ class ContentConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("n_layers", "soft_dim", "temperature", "pitch_cents"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("n_units", "pitch_bins", "dynamic_bins", "masked_weight"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must not be below 0")
+        self.require_above_0("n_layers", "soft_dim", "temperature", "pitch_cents")
+        self.require_not_below_0("n_units", "pitch_bins", "dynamic_bins", "masked_weight")
         if not 0 <= self.masked_share < 1:
             raise UsageError(f"masked_share is {self.masked_share}; it must be from 0 to below 1")
         if not (self.n_units or self.pitch_bins or self.dynamic_bins):
@@ -101,6 +96,7 @@ class ContentTask(Task[ContentEncoder]):
         manifest.require(config.columns)
         self.config: ContentConfig = config
         self.column_of = {name: manifest.columns[name] for name in config.columns}
+        self.rates = rates_of(self.column_of)
         self.artefacts = manifest.artefacts
 
     def build(self) -> ContentEncoder:
@@ -139,11 +135,7 @@ class ContentTask(Task[ContentEncoder]):
 
     def contract(self) -> Mapping[str, Any]:
         """Returns rates and definitions, and the codebook of the units."""
-        return {
-            "rates": {name: str(column.rate) for name, column in self.column_of.items()},
-            "definitions": {name: column.definition for name, column in self.column_of.items()},
-            "artefacts": self.artefacts if self.config.n_units else {},
-        }
+        return {**described(self.column_of), "artefacts": self.artefacts if self.config.n_units else {}}
 
     def collate(self, samples: Sequence[Sample], *, training: bool) -> Batch:
         """Returns features, which frames are hidden, and what is to be heard, side by side."""
@@ -261,20 +253,15 @@ class ContentTask(Task[ContentEncoder]):
                 f"sample {sample.key} has {told}, and n_units is {self.config.n_units}; set n_units to the size of the "
                 "codebook, or build the set again"
             )
-        return units[nearest_frames(n_frames, self._rate(SSL), len(units), self._rate(UNITS))]
+        return units[nearest_frames(n_frames, self.rates[SSL], len(units), self.rates[UNITS])]
 
     def _f0(self, sample: Sample, n_frames: int) -> npt.NDArray[np.float32]:
         f0_hz = np.where(sample.series["voiced"] > 0, sample.series["f0_hz"], 0).astype(np.float32)
-        return f0_hz[nearest_frames(n_frames, self._rate(SSL), len(f0_hz), self._rate("f0_hz"))]
+        return f0_hz[nearest_frames(n_frames, self.rates[SSL], len(f0_hz), self.rates["f0_hz"])]
 
     def _energy(self, sample: Sample, n_frames: int) -> npt.NDArray[np.float32]:
         energy = sample.series["energy"].astype(np.float32)
-        return interpolate(energy, n_frames, self._rate(SSL), self._rate("energy")).astype(np.float32)
-
-    def _rate(self, name: str) -> Fraction:
-        rate = self.column_of[name].rate
-        assert rate is not None
-        return rate
+        return interpolate(energy, n_frames, self.rates[SSL], self.rates["energy"]).astype(np.float32)
 
 
 def _divergence(logits: Tensor, wanted: Tensor) -> Tensor:

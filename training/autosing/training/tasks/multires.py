@@ -16,12 +16,11 @@ from autosing.training.loader import Batch
 from autosing.training.manifest import Manifest
 from autosing.training.sample import Sample
 from autosing.training.task import Tensors
+from autosing.training.tasks.codec import COMMITMENT, UNQUANTISED_SHARE
 from autosing.training.tasks.decoded_losses import DECODED_LOSSES, DECODED_WEIGHTS, decoded_losses
 from autosing.training.tasks.waves import Judged, WaveConfig, WaveTask
 
-# Of samples in training that are not quantised; see the codec's.
-UNQUANTISED_SHARE = 0.3
-SSL, COMMITMENT = "ssl", "commitment"
+SSL = "ssl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +28,13 @@ class MultiResolutionConfig(WaveConfig):
     """Settings of the trainer of tokens of several resolutions.
 
     Attributes:
-        resolutions_ms: of the streams, fine first, with commas between them.
+        resolutions_ms: of the streams, fine first.
         n_layers: how many layers of an encoder lie side by side in `ssl`.
         n_tokens: of each stream; 0 does not quantise, for features that are to be clustered.
         code_dim: width of the codes.
     """
 
-    resolutions_ms: str = "20,40,80"
+    resolutions_ms: tuple[int, ...] = (20, 40, 80)
     n_layers: int = 1
     n_tokens: int = 1024
     code_dim: int = 16
@@ -44,15 +43,6 @@ class MultiResolutionConfig(WaveConfig):
         super().__post_init__()
         if self.n_tokens == 1 or self.n_tokens < 0 or self.code_dim < 1:
             raise UsageError(f"n_tokens is {self.n_tokens} and code_dim {self.code_dim}; give at least 2 and 1")
-        self.resolutions  # noqa: B018
-
-    @property
-    def resolutions(self) -> tuple[int, ...]:
-        """Of the streams in milliseconds, fine first."""
-        try:
-            return tuple(int(ms) for ms in self.resolutions_ms.split(","))
-        except ValueError as error:
-            raise UsageError(f"resolutions_ms is {self.resolutions_ms!r}; give whole milliseconds: 20,40,80") from error
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -89,7 +79,7 @@ class MultiResolutionTask(WaveTask):
             rate=str(column.rate),
             feature_dim=column.dim or 1,
             n_layers=config.n_layers,
-            resolutions_ms=config.resolutions,
+            resolutions_ms=config.resolutions_ms,
             n_tokens=config.n_tokens,
             code_dim=config.code_dim,
             use_f0=config.use_f0,
@@ -108,7 +98,7 @@ class MultiResolutionTask(WaveTask):
 
     def contract(self) -> Mapping[str, Any]:
         """Returns mel, rates and definitions, and what the tokens are."""
-        tokens = {"resolutions_ms": list(self.config.resolutions), "size": self.config.n_tokens}
+        tokens = {"resolutions_ms": list(self.config.resolutions_ms), "size": self.config.n_tokens}
         return {**super().contract(), "tokens": tokens}
 
     def collate(self, samples: Sequence[Sample], *, training: bool) -> Batch:
@@ -120,7 +110,7 @@ class MultiResolutionTask(WaveTask):
         for row, one in zip(padded, features, strict=True):
             row[: len(one)] = one
         places = [
-            neighbours(n, self.spec.rate, len(one), self.rate(SSL))
+            neighbours(n, self.spec.rate, len(one), self.rates[SSL])
             for n, one in zip(batch.arrays["frames"].tolist(), features, strict=True)
         ]
         arrays: dict[str, npt.NDArray[Any]] = {

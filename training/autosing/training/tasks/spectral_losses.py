@@ -12,11 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from autosing.signal.mel import MelSpec, log_mel_torch
+from autosing.training.metrics.spectral import POWER_FLOOR, RESOLUTIONS
 
-# FFT, hop and window, as the metric's (Yamamoto et al., 2020).
-RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
-# Powers below count as this.
-POWER_FLOOR = 1e-7
 # A spectrogram's length beside the spec's, with as many bands in proportion.
 MEL_SCALES = (0.5, 1.0, 2.0)
 

@@ -28,35 +28,29 @@ class VocoderConfig(WaveConfig):
     Attributes:
         generator: `istft` for spectra frame by frame, `hifigan` for transposed convolutions.
         tell_f0: of `istft` with tokens: learn to tell the pitch from them, rather than be given it.
-        streams: names of columns of tokens that take the place of the mel, with commas between them.
+        streams: names of columns of tokens that take the place of the mel.
         n_tokens: the most tokens that a stream may have.
     """
 
     generator: Generator = "istft"
     tell_f0: bool = False
-    streams: str = ""
+    streams: tuple[str, ...] = ()
     n_tokens: int = 1024
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.n_tokens < 1:
-            raise UsageError(f"n_tokens is {self.n_tokens}; it must be above 0")
-        if self.resynthesis == "mel" and not (self.generator == "istft" and self.stream_names):
+        self.require_above_0("n_tokens")
+        if self.resynthesis == "mel" and not (self.generator == "istft" and self.streams):
             raise UsageError("resynthesis=mel is for the generator istft with streams, which tells mels first")
-        if self.tell_f0 and not (self.generator == "istft" and self.stream_names and self.use_f0):
+        if self.tell_f0 and not (self.generator == "istft" and self.streams and self.use_f0):
             raise UsageError("tell_f0 is for the generator istft with streams, and needs use_f0 to learn from")
-        if self.generator == "istft" and self.stream_names and not self.use_f0:
+        if self.generator == "istft" and self.streams and not self.use_f0:
             raise UsageError("istft makes tokens sound by their pitch; set use_f0=true, and tell_f0=true to learn it")
-
-    @property
-    def stream_names(self) -> tuple[str, ...]:
-        """The columns of tokens."""
-        return tuple(name.strip() for name in self.streams.split(",") if name.strip())
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The series that are read of every sample."""
-        return *super().columns, *self.stream_names
+        return *super().columns, *self.streams
 
     def task(self, manifest: Manifest) -> "VocoderTask":
         """Returns the task on a built set."""
@@ -72,12 +66,12 @@ class VocoderTask(WaveTask):
     @property
     def hears_level(self) -> bool:
         """Tokens are of the level that they were computed at; mels are computed in training."""
-        return not self.config.stream_names
+        return not self.config.streams
 
     def network(self) -> Vocoder:
         """Returns the vocoder with random weights."""
         config = self.config
-        streams = {name: str(self.rate(name)) for name in config.stream_names}
+        streams = {name: str(self.rates[name]) for name in config.streams}
         n_tokens = config.n_tokens if streams else 0
         given = config.use_f0 and not config.tell_f0
         return Vocoder(sized_vocoder(config.size, config.generator, self.spec, given, streams, n_tokens))
@@ -91,11 +85,11 @@ class VocoderTask(WaveTask):
         batch = super().collate(samples, training=training)
         frames = batch.arrays["frames"].tolist()
         arrays: dict[str, npt.NDArray[Any]] = dict(batch.arrays)
-        for name in self.config.stream_names:
+        for name in self.config.streams:
             tokens = [self._tokens(sample, name) for sample in samples]
             arrays[name] = pad_stack(tokens)
             at = [
-                tokens_at(n, self.spec.rate, len(found), self.rate(name))
+                tokens_at(n, self.spec.rate, len(found), self.rates[name])
                 for n, found in zip(frames, tokens, strict=True)
             ]
             arrays[f"{name}_at"] = pad_stack(at)

@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,17 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from autosing.models.acoustic import Size
 from autosing.models.acoustic_input import pad_stack
 from autosing.models.discriminators import Discriminators, adversarial_loss, discriminator_loss, feature_loss
-from autosing.models.excitation import pulses, sample_f0
+from autosing.models.excitation import f0_at_samples, periods, pulses
 from autosing.models.frame_decoder import Decoded
-from autosing.models.vocoder import VocoderSize, periods
 from autosing.signal.errors import DataError, UsageError
 from autosing.signal.mel import MelSpec, log_mel
 from autosing.signal.resample import resample
 from autosing.training.loader import Batch
 from autosing.training.look import Look, Sound
-from autosing.training.manifest import AUDIO, Manifest
+from autosing.training.manifest import AUDIO, Manifest, described, rates_of
 from autosing.training.metrics import mel_l1, multi_resolution_stft
 from autosing.training.pictures import mel_figure
 from autosing.training.sample import Sample
@@ -61,7 +60,7 @@ class WaveConfig(RunConfig):
             tells its level; 0 leaves levels alone.
     """
 
-    size: VocoderSize = "small"
+    size: Size = "small"
     resynthesis: Literal["wave", "mel"] = "wave"
     use_f0: bool = True
     mel: MelName = "24k"
@@ -74,16 +73,8 @@ class WaveConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in (
-            "mel_weight",
-            "magnitude_weight",
-            "adversarial_weight",
-            "features_weight",
-            "adversarial_from",
-            "quieter_db",
-        ):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must not be below 0")
+        self.require_not_below_0("mel_weight", "magnitude_weight", "adversarial_weight", "features_weight")
+        self.require_not_below_0("adversarial_from", "quieter_db")
         if not self.mel_weight + self.magnitude_weight:
             raise UsageError("mel_weight and magnitude_weight are both 0; judges alone teach nothing in time")
         if self.resynthesis == "mel" and self.adversarial_weight:
@@ -126,6 +117,7 @@ class WaveTask(Task[Judged]):
         self.config: WaveConfig = config
         self.spec = config.spec
         self.column_of = {name: manifest.columns[name] for name in config.columns if name != AUDIO}
+        self.rates = rates_of(self.column_of)
         self.artefacts = manifest.artefacts
 
     @abstractmethod
@@ -167,11 +159,7 @@ class WaveTask(Task[Judged]):
 
     def contract(self) -> Mapping[str, Any]:
         """Returns the mel, rates and definitions of what it is given."""
-        return {
-            "mel": {"spec": asdict(self.spec)},
-            "rates": {name: str(column.rate) for name, column in self.column_of.items()},
-            "definitions": {name: column.definition for name, column in self.column_of.items()},
-        }
+        return {"mel": {"spec": asdict(self.spec)}, **described(self.column_of)}
 
     def collate(self, samples: Sequence[Sample], *, training: bool) -> Batch:
         """Returns waves and their numbers of frames, noise, and F0 of their samples, side by side."""
@@ -261,15 +249,9 @@ class WaveTask(Task[Judged]):
         length = decoded.mel.shape[1] * self.spec.hop
         return {name: pad(one, (0, length - one.shape[1])) for name, one in self.excitation(given).items()}
 
-    def rate(self, name: str) -> Fraction:
-        """Returns the rate of a series."""
-        rate = self.column_of[name].rate
-        assert rate is not None
-        return rate
-
     def _f0(self, sample: Sample, n_samples: int) -> npt.NDArray[np.float32]:
-        times = (np.arange(n_samples) + 0.5) * float(self.rate("f0_hz")) / self.spec.sample_rate - 0.5
-        return sample_f0(sample.series["f0_hz"], sample.series["voiced"], times)
+        f0_hz, voiced, rate = sample.series["f0_hz"], sample.series["voiced"], self.rates["f0_hz"]
+        return f0_at_samples(f0_hz, voiced, rate, n_samples, self.spec.sample_rate)
 
     def _waves(self, network: nn.Module, batch: Tensors) -> Tensor:
         wave_BT, _ = self.made(network, batch)
