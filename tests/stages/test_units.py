@@ -87,3 +87,21 @@ def test_the_place_of_the_codebook_is_not_part_of_the_definition() -> None:
     assert Units(source="ssl.whisper").reads() == ("ssl.whisper.ssl",)
     assert Units(codebook="a").models() == {"codebook": "a"}
     assert {"k", "seed", "hours", "cosine", "source", "standardise"} == set(Units().fit_settings())
+
+
+def test_a_published_codebook_is_applied_as_it_is(tmp_path: Path) -> None:
+    corners = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], np.float32)
+    np.save(tmp_path / "km.npy", corners)
+    stage = Units(model=str(tmp_path / "km.npy"), standardise="none")
+    assert stage.columns()[0].n_tokens == 4 and stage.artefact == "" and stage.models() == {"model": stage.model}
+    features = steps(100, seed=2)
+    (row,) = stage.process([song_of_features(features, 32_000)], stage.setup())
+    assert not isinstance(row, RowError)
+    assert row["units"].tolist() == ((features[:, 0] > 0) * 2 + (features[:, 1] > 0)).tolist()
+
+
+def test_a_codebook_of_another_width_is_an_error_of_the_song(tmp_path: Path) -> None:
+    np.save(tmp_path / "km.npy", np.zeros((3, 5), np.float32))
+    stage = Units(model=str(tmp_path / "km.npy"), standardise="none")
+    (row,) = stage.process([song_of_features(steps(10), 3200)], stage.setup())
+    assert isinstance(row, RowError) and "do not fit a codebook of width 5" in str(row)

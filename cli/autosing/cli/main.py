@@ -7,6 +7,7 @@ import typer
 
 from autosing.cli import (
     build,
+    compare,
     convert_checkpoint,
     data,
     demo,
@@ -38,6 +39,7 @@ app.command("train")(train.train)
 app.command("push")(push.push)
 app.command("convert-checkpoint")(convert_checkpoint.convert_checkpoint)
 app.command("resynthesize")(resynthesize.resynthesize)
+app.command("compare")(compare.compare)
 app.command("export-tokens")(export_tokens.export_tokens)
 app.command("demo")(demo.demo)
 app.command("report")(demo.report)

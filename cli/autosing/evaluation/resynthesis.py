@@ -2,39 +2,29 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from autosing.page.media import contrast, data_uri, mel_png
-from autosing.page.render import render_page
+from autosing.evaluation.heard import SPEC, Heard, Listening, Made, Measure, Wave, means_of
 from autosing.pipeline.dataset import Dataset, SongRow, split_address
-from autosing.pipeline.store import Store
-from autosing.signal.decode import decode, encode, to_mono
+from autosing.signal.decode import decode, to_mono
 from autosing.signal.errors import AutosingError, RowError, UsageError
 from autosing.signal.f0 import f0
-from autosing.signal.mel import MelSpec, log_mel
+from autosing.signal.mel import log_mel
 from autosing.signal.resample import resample
 from autosing.synthesis.resynthesize import Series, Way, check_definitions, names_of, way_of, with_spec
-from autosing.training.look import file_names
 from autosing.training.metrics import PitchTrack, f0_rmse_cents, mel_l1, multi_resolution_stft, voicing_f1
 
-FOLDER = Path(__file__).parent / "listening"
 AUDIO = ("stems.vocals", "index.audio")
 TRACK_HZ = 100
-# What is drawn and compared, whatever the ways' own rate is.
-SPEC = MelSpec()
 MEASURES = (
-    ("mel_l1", "mel-L1", "mean absolute difference of the log-mels, in nats", 3),
-    ("mr_stft", "MR-STFT", "multi-resolution STFT distance", 3),
-    ("f0_rmse_cents", "F0 RMSE", "in cents, over the frames voiced in both", 1),
-    ("voicing_f1", "V/UV F1", "of the frames that are called voiced", 3),
+    Measure("mel_l1", "mel-L1", "mean absolute difference of the log-mels, in nats"),
+    Measure("mr_stft", "MR-STFT", "multi-resolution STFT distance"),
+    Measure("f0_rmse_cents", "F0 RMSE", "in cents, over the frames voiced in both", 1),
+    Measure("voicing_f1", "V/UV F1", "of the frames that are called voiced"),
 )
-
-Wave = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -53,16 +43,7 @@ class Resynthesis:
     """What came out: the page, and lines for the terminal."""
 
     page: Path
-    lines: Sequence[str]
-
-
-@dataclass(frozen=True)
-class _Made:
-    """A song by one way: its wave at `SPEC.sample_rate` and its figures; or why there is none."""
-
-    wave: Wave
-    figures: Mapping[str, float]
-    error: str = ""
+    lines: list[str]
 
 
 def resynthesise(dataset: Dataset, request: Request, out: Path) -> Resynthesis:
@@ -74,24 +55,22 @@ def resynthesise(dataset: Dataset, request: Request, out: Path) -> Resynthesis:
     given = dict(_named(column) for column in request.columns)
     ways = [_fitting(way_of(model, request.seed), dataset, given) for model in request.models]
     addresses = {name: dataset.resolve(given.get(name, name)) for name in names_of(ways)}
-    audio = _audio(dataset)
+    audio = audio_of(dataset)
     out.mkdir(parents=True, exist_ok=True)
-    heard: list[tuple[str, Wave, list[_Made]]] = []
-    for row in _chosen(dataset, [audio, *addresses.values()], request.songs):
-        voice = _voice(row, audio)
+    heard: list[Heard] = []
+    for row in chosen(dataset, [audio, *addresses.values()], request.songs):
+        voice = voice_of(row, audio)
         if voice is not None:
-            made = [_made(way, row, addresses, dataset, voice) for way in ways]
-            heard.append((row.id, voice, made))
+            heard.append(Heard(row.id, voice, [_made(way, row, addresses, dataset, voice) for way in ways]))
     if not heard:
         raise UsageError(f"no song of {dataset.url} has a recording that can be read; see `autosing errors`")
-    _write_sounds(out, request.models, heard)
-    means = _means(request.models, heard)
-    figures = {"means": means, "songs": {id: [m.figures for m in made] for id, _, made in heard}}
+    means = means_of(request.models, MEASURES, heard)
+    figures = {"means": means, "songs": {song.id: [made.figures for made in song.made] for song in heard}}
     (out / "figures.json").write_text(json.dumps({"models": list(request.models), **figures}, indent=1), "utf-8")
-    page = out / "index.html"
-    with Store(str(out)).writing(page.name) as draft:
-        draft.write_text(render_page(FOLDER, _content(dataset.url, request, heard, means)), "utf-8")
-    return Resynthesis(page, _lines(means))
+    name = dataset.url.rstrip("/").rsplit("/", 1)[-1]
+    told = f"Of what is made beside the recording, over the songs below. The data set is {dataset.url}."
+    page = Listening("autosing resynthesize", name, told, MEASURES, request.models, means, heard, request.seconds)
+    return Resynthesis(page.write(out), page.lines())
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -119,12 +98,13 @@ def _fitting(way: Way, dataset: Dataset, given: Mapping[str, str]) -> Way:
     return way
 
 
-def _audio(dataset: Dataset) -> str:
+def audio_of(dataset: Dataset) -> str:
+    """Returns the address of the voice that is compared with."""
     instances = {"index", *dataset.partitions[0].instances()}
     return next(address for address in AUDIO if split_address(address)[0] in instances)
 
 
-def _chosen(dataset: Dataset, addresses: Sequence[str], n: int) -> Iterator[SongRow]:
+def chosen(dataset: Dataset, addresses: Sequence[str], n: int) -> Iterator[SongRow]:
     """Yields `n` songs evenly over the set."""
     total = sum(len(partition.ids()) for partition in dataset.partitions)
     wanted = set(np.linspace(0, total - 1, min(n, total)).round().astype(int).tolist())
@@ -133,7 +113,8 @@ def _chosen(dataset: Dataset, addresses: Sequence[str], n: int) -> Iterator[Song
             yield row
 
 
-def _voice(row: SongRow, audio: str) -> Wave | None:
+def voice_of(row: SongRow, audio: str) -> Wave | None:
+    """Returns a song's recording at `SPEC.sample_rate`; None where it can't be read."""
     try:
         decoded = decode(bytes(row.values[audio]))
     except (AutosingError, TypeError):
@@ -141,17 +122,17 @@ def _voice(row: SongRow, audio: str) -> Wave | None:
     return resample(to_mono(decoded.samples), decoded.sample_rate, SPEC.sample_rate)
 
 
-def _made(way: Way, row: SongRow, addresses: Mapping[str, str], dataset: Dataset, voice: Wave) -> _Made:
+def _made(way: Way, row: SongRow, addresses: Mapping[str, str], dataset: Dataset, voice: Wave) -> Made:
     none = np.zeros(0, np.float32)
     try:
         series = {name: _series(row, addresses[name], dataset) for name in way.columns}
         wave = resample(way.make(series), way.sample_rate, SPEC.sample_rate)
     except RowError as error:
-        return _Made(none, {}, str(error))
+        return Made(none, {}, str(error))
     length = min(len(wave), len(voice)) // SPEC.hop * SPEC.hop
     if length < SPEC.n_fft:
-        return _Made(wave, {}, "too short to be compared")
-    return _Made(wave, _figures(wave[:length], voice[:length]))
+        return Made(wave, {}, "too short to be compared")
+    return Made(wave, _figures(wave[:length], voice[:length]))
 
 
 def _series(row: SongRow, address: str, dataset: Dataset) -> Series:
@@ -177,80 +158,3 @@ def _figures(made: Wave, voice: Wave) -> dict[str, float]:
         "f0_rmse_cents": f0_rmse_cents(*tracks),
         "voicing_f1": voicing_f1(*tracks),
     }
-
-
-def _means(models: Sequence[str], heard: Sequence[tuple[str, Wave, list[_Made]]]) -> dict[str, dict[str, float]]:
-    means: dict[str, dict[str, float]] = {}
-    for n, model in enumerate(models):
-        rows = [made[n].figures for _, _, made in heard if made[n].figures]
-        measured = {key: [row[key] for row in rows if row[key] == row[key]] for key, *_ in MEASURES}
-        means[model] = {key: float(np.mean(values)) for key, values in measured.items() if values}
-    return means
-
-
-def _lines(means: Mapping[str, Mapping[str, float]]) -> list[str]:
-    width = max(len(model) for model in means)
-    head = f"{'':{width}}  " + "  ".join(f"{title:>8}" for _, title, _, _ in MEASURES)
-    return [head] + [
-        f"{model:{width}}  " + "  ".join(f"{_shown(row, key, digits):>8}" for key, _, _, digits in MEASURES)
-        for model, row in means.items()
-    ]
-
-
-def _shown(row: Mapping[str, float], key: str, digits: int) -> str:
-    return f"{row[key]:.{digits}f}" if row.get(key, float("nan")) == row.get(key) else "-"
-
-
-def _write_sounds(out: Path, models: Sequence[str], heard: Sequence[tuple[str, Wave, list[_Made]]]) -> None:
-    """Writes every sound as FLAC, whole, under names that no id can lead astray."""
-    names = file_names([f"{id} {way}" for id, _, _ in heard for way in ("recording", *models)])
-    for id, voice, made in heard:
-        for way, wave in zip(("recording", *models), (voice, *(one.wave for one in made)), strict=True):
-            if len(wave):
-                content = encode(np.clip(wave, -1, 1)[:, None], SPEC.sample_rate, "FLAC")
-                (out / f"{names[f'{id} {way}']}.flac").write_bytes(content)
-
-
-def _content(
-    url: str, request: Request, heard: Sequence[tuple[str, Wave, list[_Made]]], means: Mapping[str, Mapping[str, float]]
-) -> dict[str, Any]:
-    songs = []
-    for id, voice, made in heard:
-        low, high = contrast(_mel(voice, request.seconds))
-        ways = [_shown_way("recording", replace(made[0], wave=voice, figures={}, error=""), low, high, request.seconds)]
-        ways += [
-            _shown_way(model, one, low, high, request.seconds) for model, one in zip(request.models, made, strict=True)
-        ]
-        songs.append((id, ways))
-    return {
-        "name": url.rstrip("/").rsplit("/", 1)[-1],
-        "url": url,
-        "seconds": request.seconds,
-        "measures": [(title, meaning) for _, title, meaning, _ in MEASURES],
-        "means": [(model, _cells(row)) for model, row in means.items()],
-        "songs": songs,
-    }
-
-
-def _shown_way(name: str, made: _Made, low: float, high: float, seconds: float) -> dict[str, Any]:
-    wave = made.wave[: round(seconds * SPEC.sample_rate)]
-    if len(wave) < SPEC.hop:
-        return {"name": name, "error": made.error or "silent", "cells": [], "sound": "", "picture": ""}
-    wav = encode(np.clip(wave, -1, 1)[:, None], SPEC.sample_rate, "WAV")
-    picture = mel_png(_mel(wave, seconds), low, high)
-    return {
-        "name": name,
-        "error": made.error,
-        "cells": _cells(made.figures) if made.figures else [],
-        "sound": data_uri(wav, "audio/wav"),
-        "picture": data_uri(picture, "image/png"),
-    }
-
-
-def _cells(row: Mapping[str, float]) -> list[str]:
-    return [_shown(row, key, digits) for key, _, _, digits in MEASURES]
-
-
-def _mel(wave: Wave, seconds: float) -> npt.NDArray[np.float32]:
-    part = wave[: round(seconds * SPEC.sample_rate)]
-    return log_mel(part, SPEC, max(len(part) // SPEC.hop, 1))

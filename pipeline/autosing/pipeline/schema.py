@@ -63,6 +63,7 @@ class Column:
         meaning: one sentence.
         tied: rates of the group of streams whose frame counts are in exact ratio; () for none.
         nullable: whether "none by nature" (null without an error) is allowed.
+        n_tokens: of a stream of tokens, how many different ones there may be, from 0 up; None of all else.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Column:
     meaning: str = ""
     tied: tuple[Fraction, ...] = ()
     nullable: bool = False
+    n_tokens: int | None = None
 
     @property
     def is_series(self) -> bool:
@@ -104,7 +106,7 @@ class Column:
         return pa.field(self.name, self._storage_type(), metadata=described)
 
     def describe(self) -> dict[str, Any]:
-        """Returns the JSON form: kind, dtype, rate, dim, unit, meaning, tied."""
+        """Returns the JSON form: kind, dtype, rate, dim, unit, meaning, tied, nullable, n_tokens."""
         return {
             "kind": "series" if self.is_series else "value",
             "dtype": str(self.dtype),
@@ -114,6 +116,7 @@ class Column:
             "meaning": self.meaning,
             "tied": [f"{r.numerator}/{r.denominator}" for r in self.tied],
             "nullable": self.nullable,
+            "n_tokens": self.n_tokens,
         }
 
     @classmethod
@@ -130,7 +133,8 @@ class Column:
         rate = None if told["rate"] is None else Fraction(told["rate"])
         dtype = field.type if rate is None else pa.type_for_alias(told["dtype"])
         tied = tuple(Fraction(r) for r in told["tied"])
-        return cls(field.name, dtype, rate, told["dim"], told["unit"], told["meaning"], tied, told["nullable"])
+        rest = told["nullable"], told.get("n_tokens")
+        return cls(field.name, dtype, rate, told["dim"], told["unit"], told["meaning"], tied, *rest)
 
     def canonical(self, value: Any) -> Any:
         """Returns `value` in exactly the form in which it will be read back.

@@ -126,3 +126,12 @@ def test_the_probe_refuses_what_it_cannot_learn_or_answer() -> None:
         probe.accuracy(mels[:1], ["c"])
     with pytest.raises(ValueError, match="2 mels do not fit 1 singers"):
         probe.accuracy(mels[:2], ["a"])
+
+
+def test_sounds_are_verified_as_their_singers() -> None:
+    probe = SingerProbe.fit(*cuts(range(4)))
+    mels, singers = cuts(range(4, 7))
+    assert probe.verification_error(mels, singers) < 0.15
+    others = singers[3:] + singers[:3]
+    assert probe.verification_error(mels, others) > 0.5
+    assert np.isnan(probe.verification_error(mels[:1], ["nobody"]))

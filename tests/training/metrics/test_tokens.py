@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from autosing.training.metrics import CodebookUse, TokenCounts, change_rate, count_tokens
+from autosing.training.metrics import CodebookUse, TokenCounts, change_rate, count_tokens, phone_purity
 
 RNG = np.random.default_rng(0)
 LOGITS = (4 * RNG.standard_normal((6, 20, 32))).astype(np.float32)
@@ -104,3 +104,23 @@ def test_codebook_use_refuses_what_it_cannot_count() -> None:
     assert len(unused.dead_codes) == 4
     with pytest.raises(ValueError, match="no code was counted"):
         _ = unused.entropy_bits
+
+
+def test_purity_by_hand() -> None:
+    codes = np.array([0, 0, 0, 1, 1, 2])
+    phones = np.array(["a", "a", "b", "b", "b", "a"])
+    purity = phone_purity(codes, phones)
+    # Code 0 says a (2 of 3), 1 says b, 2 says a; a is mostly in 0 (2 of 3), b in 1 (2 of 3).
+    assert purity.phone_purity == pytest.approx(5 / 6)
+    assert purity.code_purity == pytest.approx(4 / 6)
+    left = 0.5 * (-(2 / 3) * math.log(2 / 3) - (1 / 3) * math.log(1 / 3))
+    assert purity.pnmi == pytest.approx((math.log(2) - left) / math.log(2))
+
+
+def test_codes_that_say_the_phone_or_nothing() -> None:
+    phones = np.array(["a", "b", "c", "b"])
+    assert phone_purity(np.array([7, 3, 5, 3]), phones).pnmi == pytest.approx(1)
+    assert phone_purity(np.zeros(4, int), phones).pnmi == pytest.approx(0)
+    assert math.isnan(phone_purity(np.arange(2), np.array(["a", "a"])).pnmi)
+    with pytest.raises(ValueError, match="do not fit phones"):
+        phone_purity(np.zeros(3, int), phones)

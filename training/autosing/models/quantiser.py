@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from vector_quantize_pytorch import VectorQuantize
 
 # Of the codebook's running means; a code that no frame of a batch has for long is put on a frame.
 DECAY, DEAD_BELOW = 0.95, 0.5
@@ -13,6 +12,9 @@ class Quantiser(nn.Module):
 
     def __init__(self, dim: int, code_dim: int, n_codes: int, cosine: bool = False) -> None:
         super().__init__()
+        # It loads torch's compiler, which makes a folder for its files.
+        from vector_quantize_pytorch import VectorQuantize
+
         # The library's own projections go wrong beside a mask (1.32: its commitment loss compares both widths).
         self.inwards = nn.Linear(dim, code_dim)
         self.outwards = nn.Linear(code_dim, dim)

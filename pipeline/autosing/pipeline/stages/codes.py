@@ -49,7 +49,9 @@ class CodesStage(Stage):
     def columns(self) -> tuple[Column, ...]:
         info = self._info()
         return tuple(
-            Column(f"codes_{n}", pa.uint16(), rate, meaning=f"level {n} of {size} codes", tied=info.rates)
+            Column(
+                f"codes_{n}", pa.uint16(), rate, meaning=f"level {n} of {size} codes", tied=info.rates, n_tokens=size
+            )
             for n, (rate, size) in enumerate(zip(info.rates, info.sizes, strict=True))
         )
 

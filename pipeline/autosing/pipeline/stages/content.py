@@ -36,11 +36,21 @@ class ContentStage(Stage):
         if fields["n_units"]:
             found.append(Column("soft_units", pa.float16(), RATE, fields["soft_dim"], meaning="what is sung"))
         if fields["pitch_bins"]:
-            found.append(Column("pitch_bin", pa.uint16(), RATE, meaning="0 where unvoiced, else 1 + the bin"))
+            found.append(
+                Column(
+                    "pitch_bin",
+                    pa.uint16(),
+                    RATE,
+                    meaning="0 where unvoiced, else 1 + the bin",
+                    n_tokens=fields["pitch_bins"] + 1,
+                )
+            )
             found.append(Column("f0_hz", pa.float32(), RATE, unit="Hz", meaning="the pitch; 0 where unvoiced"))
             found.append(Column("voiced", pa.uint8(), RATE, meaning="1 where there is a pitch"))
         if fields["dynamic_bins"]:
-            found.append(Column("dynamic_bin", pa.uint16(), RATE, meaning="bin of loudness"))
+            found.append(
+                Column("dynamic_bin", pa.uint16(), RATE, meaning="bin of loudness", n_tokens=fields["dynamic_bins"])
+            )
         return tuple(found)
 
     def reads(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from autosing.pipeline.schema import Column
 from autosing.pipeline.song import Song
 from autosing.pipeline.stage import NOT_IN_DEFINITION, FitSource, FittedStage, Row, per_song
+from autosing.signal.checkpoint import Checkpoint
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.frame_spill import FrameSpill
 from autosing.signal.framing import tied_frames
@@ -62,8 +63,9 @@ class Tokens(FittedStage):
         return tuple(Fraction(1000, ms) for ms in self.resolutions_ms)
 
     def columns(self) -> tuple[Column, ...]:
+        k = Checkpoint(self.model).config.get("fields", {}).get("n_tokens") if self.model else self.k
         return tuple(
-            Column(f"tokens_{ms}", pa.uint16(), rate, meaning=f"token of {ms} ms", tied=self.rates)
+            Column(f"tokens_{ms}", pa.uint16(), rate, meaning=f"token of {ms} ms", tied=self.rates, n_tokens=k)
             for ms, rate in zip(self.resolutions_ms, self.rates, strict=True)
         )
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from autosing.pipeline.schema import Column
 from autosing.pipeline.song import Song
 from autosing.pipeline.stage import NOT_IN_DEFINITION, FitSource, FittedStage, Row, per_song
+from autosing.signal.codebook import load_codebook
 from autosing.signal.errors import RowError
 from autosing.signal.frame_spill import FrameSpill
 from autosing.signal.kmeans import assign, fit_codebook
@@ -21,11 +22,13 @@ CODEBOOK = "codebook"
 
 @dataclass(frozen=True)
 class Units(FittedStage):
-    """Applies a k-means codebook that is fitted on the data set's own features.
+    """Applies a k-means codebook that is fitted on the data set's own features, or a published one.
 
     Args:
         source: the `ssl` instance.
-        k: number of units.
+        model: a codebook of others, as of Soft-VC: a folder with safetensors, or a .npy file, of one table (K, D); ""
+            fits one. It is applied as it is, so that `standardise` is to be `none` for one of plain features.
+        k: number of units; with `model` it is the codebook's.
         seed: of the songs that are sampled and of k-means.
         hours: audio to fit on, sampled evenly over the partitions.
         cosine: cluster directions rather than points.
@@ -35,6 +38,7 @@ class Units(FittedStage):
         codebook: folder of the artefact; the data set's own by default.
     """
 
+    model: str = field(default="", metadata=NOT_IN_DEFINITION)
     source: str = "ssl"
     k: int = 100
     seed: int = 0
@@ -45,16 +49,17 @@ class Units(FittedStage):
 
     @property
     def artefact(self) -> str:
-        return self.codebook
+        return "" if self.model else self.codebook
 
     def columns(self) -> tuple[Column, ...]:
-        return (Column("units", pa.uint16(), RATE, meaning="nearest centroid of the codebook"),)
+        k = len(load_codebook(self.model)) if self.model else self.k
+        return (Column("units", pa.uint16(), RATE, meaning="nearest centroid of the codebook", n_tokens=k),)
 
     def reads(self) -> tuple[str, ...]:
         return (f"{self.source}.ssl",)
 
     def models(self) -> dict[str, str]:
-        return {"codebook": self.codebook}
+        return {"model": self.model} if self.model else {"codebook": self.codebook}
 
     def fit_settings(self) -> dict[str, Any]:
         return self.settings()
@@ -71,6 +76,8 @@ class Units(FittedStage):
     def setup(self) -> Any:
         from autosing.models.directory import load_tensors
 
+        if self.model:
+            return load_codebook(self.model)
         return load_tensors(Path(self.codebook))[0][CODEBOOK]
 
     def process(self, songs: Sequence[Song], model: Any) -> list[Row | RowError]:

@@ -14,7 +14,7 @@ is NaN, so that one silent sample does not end a validation; average with `numpy
 | notes        | notes, and F0 tracks with notes                | COn, COnP, COnPOff, deviation of the median F0      |
 | waveform     | waves                                          | si_sdr, pesq, stoi                                  |
 | loudness     | waves                                          | loudness_error                                      |
-| tokens       | logits and codes                               | accuracy, perplexity, bits, codebook use            |
+| tokens       | logits and codes                               | accuracy, perplexity, codebook use, phone purity     |
 | alignment    | word times                                     | AAE, PCO, PCS, derailment                           |
 | detection    | flags, and scores with flags                   | precision, recall, F1, AUROC                        |
 | singer       | embeddings, mels                               | equal error rate, retrieval, a probe                |
@@ -53,7 +53,14 @@ from autosing.training.metrics.pitch import (
 )
 from autosing.training.metrics.singer import SingerProbe, equal_error_rate, mel_statistics, retrieval_accuracy
 from autosing.training.metrics.spectral import StftDistance, log_spectral_distance, multi_resolution_stft
-from autosing.training.metrics.tokens import CodebookUse, TokenCounts, change_rate, count_tokens
+from autosing.training.metrics.tokens import (
+    CodebookUse,
+    PhonePurity,
+    TokenCounts,
+    change_rate,
+    count_tokens,
+    phone_purity,
+)
 from autosing.training.metrics.waveform import pesq, si_sdr, stoi
 
 __all__ = [
@@ -63,6 +70,7 @@ __all__ = [
     "FrameStatistics",
     "NoteScores",
     "Notes",
+    "PhonePurity",
     "PitchAccuracy",
     "PitchTrack",
     "SingerProbe",
@@ -97,6 +105,7 @@ __all__ = [
     "octave_error_rate",
     "octaves_folded_cents",
     "pesq",
+    "phone_purity",
     "pitch_accuracy",
     "retrieval_accuracy",
     "si_sdr",

@@ -123,6 +123,20 @@ class SingerProbe:
         """Returns who each of the mels (F, M) sounds like most."""
         return [str(name) for name in self.classifier.predict(mel_statistics(mels))]
 
+    def verification_error(self, mels: Iterable[Mel], singers: Sequence[str]) -> float:
+        """Returns the equal error rate of verifying that mels (F, M) are of the singers named for them.
+
+        A trial is a mel and one of the singers that the probe knows, its score the probe's log probability of that one.
+        NaN where the probe knows none of the named singers, or nobody else.
+        """
+        known = [str(name) for name in self.classifier.classes_]
+        scores = self.classifier.predict_log_proba(mel_statistics(mels))
+        _require_names(scores, singers)
+        same = np.array([[name == singer for name in known] for singer in singers])
+        if not same.any() or same.all():
+            return float("nan")
+        return equal_error_rate(scores.ravel(), same.ravel())
+
     def accuracy(self, mels: Iterable[Mel], singers: Sequence[str]) -> float:
         """Returns the share of mels (F, M) that sound like the singer named for them.
 

@@ -177,6 +177,40 @@ def change_rate(codes: Codes) -> float:
     return float(np.mean(codes[1:] != codes[:-1])) if len(codes) > 1 else math.nan
 
 
+@dataclass(frozen=True)
+class PhonePurity:
+    """How well codes tell which phone is sung (HuBERT; Hsu et al., 2021).
+
+    Attributes:
+        phone_purity: the share of frames whose phone is the most frequent one of their code.
+        code_purity: the share of frames whose code is the most frequent one of their phone; it falls as codes get more.
+        pnmi: the share of the phones' entropy that codes take away, from 0 to 1.
+    """
+
+    phone_purity: float
+    code_purity: float
+    pnmi: float
+
+
+def phone_purity(codes: Codes, phones: npt.NDArray[np.str_]) -> PhonePurity:
+    """Returns how well codes (N,) tell the phones (N,) of the same frames.
+
+    Raises:
+        ValueError: the shapes differ, or there is no frame.
+    """
+    if codes.shape != phones.shape or codes.ndim != 1 or not len(codes):
+        raise ValueError(f"codes of shape {codes.shape} do not fit phones of shape {phones.shape}")
+    _, code_rows = np.unique(codes, return_inverse=True)
+    _, phone_rows = np.unique(phones, return_inverse=True)
+    joint = np.zeros((code_rows.max() + 1, phone_rows.max() + 1))
+    np.add.at(joint, (code_rows, phone_rows), 1 / len(codes))
+    of_codes, of_phones = joint.sum(1, keepdims=True), joint.sum(0, keepdims=True)
+    entropy = float(-(of_phones * np.log(of_phones)).sum())
+    seen = joint > 0
+    shared = float((joint[seen] * np.log((joint / (of_codes * of_phones))[seen])).sum())
+    return PhonePurity(float(joint.max(1).sum()), float(joint.max(0).sum()), shared / entropy if entropy else math.nan)
+
+
 def _require_codes(codes: Codes, n_codes: int) -> None:
     if codes.size and not (codes.min() >= 0 and codes.max() < n_codes):
         raise ValueError(f"codes go from {codes.min()} to {codes.max()}; they must be from 0 to {n_codes - 1}")

@@ -1,0 +1,1 @@
+"""Tokenizers compared by what one light decoder makes of their tokens: `autosing compare tokens`."""
