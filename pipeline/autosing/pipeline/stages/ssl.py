@@ -19,9 +19,12 @@ from autosing.signal.ssl import HOP, RATE, SAMPLE_RATE, Encoder, Windowing, enco
 from autosing.signal.ssl_encoder import Device, feature_dim, load_encoder
 
 MFCC, LOG_MEL = "mfcc", "log_mel"
-# Windows long enough to tell the harmonics of a low voice apart.
-LOG_MEL_SPEC = MelSpec(SAMPLE_RATE, 2048, HOP, 2048, 128, 0.0, 8000.0)
-WEIGHT_FREE = {MFCC: 39, LOG_MEL: LOG_MEL_SPEC.n_mels}
+# Windows long enough to tell the harmonics of a low voice apart, and some short enough to tell when it is loud.
+LOG_MEL_SPECS = (
+    MelSpec(SAMPLE_RATE, 2048, HOP, 2048, 128, 0.0, 8000.0),
+    MelSpec(SAMPLE_RATE, 512, HOP, 512, 32, 0.0, 8000.0),
+)
+WEIGHT_FREE = {MFCC: 39, LOG_MEL: sum(spec.n_mels for spec in LOG_MEL_SPECS)}
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class Ssl(Stage):
     """Encodes the voice.
 
     Args:
-        model: `mfcc`, the weight-free features of HuBERT's first iteration; `log_mel`, 128 bands of 128 ms, from which
-            pitch can be told; or the hub id or path of a HuBERT, ContentVec, WavLM, wav2vec2, data2vec-audio or
+        model: `mfcc`, the weight-free features of HuBERT's first iteration; `log_mel`, 128 bands of 128 ms
+            and 32 of 32 ms, from which pitch and loudness can be told; or the hub id or path of a HuBERT, ContentVec, WavLM, wav2vec2, data2vec-audio or
             Whisper model.
         layers: hidden states to put side by side (0 is before the first block); empty for the last.
         audio: which audio is encoded.
@@ -98,8 +101,10 @@ class Ssl(Stage):
 
     def _weight_free(self, song: Song) -> Row:
         wave, n_frames = song.mono(self.audio, SAMPLE_RATE), _frames(song)
-        is_mfcc = self.model == MFCC
-        features = mfcc(wave, SAMPLE_RATE, n_frames) if is_mfcc else log_mel(wave, LOG_MEL_SPEC, n_frames)
+        if self.model == MFCC:
+            features = mfcc(wave, SAMPLE_RATE, n_frames)
+        else:
+            features = np.concatenate([log_mel(wave, spec, n_frames) for spec in LOG_MEL_SPECS], axis=1)
         covered = self._covered(song, len(features))
         return {"ssl": features * covered[:, None], "covered": covered}
 
