@@ -1,6 +1,9 @@
 """Time and inertia of the out-of-core k-means against scikit-learn's MiniBatchKMeans as SingOMD runs it.
 
     python benchmarks/kmeans.py [FOLDER OF RECORDINGS]
+    python benchmarks/kmeans.py large [FRAMES]
+
+`large` clusters 5 million frames of 256 numbers, made block by block, into 1024, and prints the most memory it had.
 
 With recordings the frames are their MFCCs (39 numbers) and MFCCs of seven neighbouring frames (256 of 273 numbers);
 without, a mixture of Gaussians. One thread in each arm. Times are CPU seconds, so that a busy machine changes no ratio;
@@ -8,6 +11,7 @@ ours hold the spill to disk.
 """
 
 import platform
+import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -36,6 +40,9 @@ def main() -> None:
     """Prints machine, times, inertias and their ratios."""
     torch.set_num_threads(1)
     print(f"machine: {_cpu()}, one thread in each arm")
+    if sys.argv[1:2] == ["large"]:
+        _large(int(sys.argv[2]) if len(sys.argv) > 2 else 5_000_000)
+        return
     recorded = _recorded(Path(sys.argv[1]), CASES[0][0]) if len(sys.argv) > 1 else None
     for n_frames, dim, k in CASES:
         frames = _mixture(n_frames, dim) if recorded is None else _spliced(recorded, n_frames, dim)
@@ -59,6 +66,25 @@ def _ours(frames: Frames, k: int) -> tuple[float, float]:
     return time.process_time() - started, _inertia(frames, centroids)
 
 
+def _large(n_frames: int) -> None:
+    block = 100_000
+    with FrameSpill() as spill:
+        for first in range(0, n_frames, block):
+            spill.append(_mixture(min(block, n_frames - first), 256, seed=first))
+        before, started, began = _peak_mb(), time.process_time(), time.perf_counter()
+        _, fits = fit_codebook(spill, 1024)
+    spent, waited = time.process_time() - started, time.perf_counter() - began
+    print(
+        f"{n_frames} x 256 ({n_frames * 1024 / 2**30:.1f} GiB as float32), k=1024: {spent:.0f} CPU s, {waited:.0f} s, "
+        f"{fits.passes} passes, inertia {fits.inertia:.3f}, used {100 * fits.used:.1f} %, entropy "
+        f"{fits.entropy_bits:.2f} bit; most memory {_peak_mb():.0f} MB, {before:.0f} MB before"
+    )
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def _singomd(frames: Frames, k: int) -> tuple[float, float]:
     """SingOMD's settings: facts/reference_systems.md, section 5.2."""
     model = MiniBatchKMeans(
@@ -78,10 +104,10 @@ def _inertia(frames: Frames, centroids: Frames) -> float:
     )
 
 
-def _mixture(n_frames: int, dim: int) -> Frames:
+def _mixture(n_frames: int, dim: int, seed: int = 0) -> Frames:
     """Frames that stay with one of 400 overlapping Gaussians for five frames."""
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(400, dim)) * np.linspace(3, 0.3, dim)
+    centres = np.random.default_rng(0).normal(size=(400, dim)) * np.linspace(3, 0.3, dim)
+    rng = np.random.default_rng(1 + seed)
     stays = np.repeat(rng.integers(0, 400, n_frames // 5 + 1), 5)[:n_frames]
     frames: Frames = (centres[stays] + rng.normal(size=(n_frames, dim)) * np.linspace(1.5, 0.3, dim)).astype(np.float32)
     return frames

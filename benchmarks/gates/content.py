@@ -29,7 +29,7 @@ SHOWN = ("pitch_within_semitone", "voicing_accuracy", "dynamics_within_bin")
 
 def main() -> None:
     """Prints the table; exit code 1 where a limit is passed on synthetic songs."""
-    parser = options_of(__doc__, 300)
+    parser = options_of(__doc__, 350)
     parser.add_argument("--real", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)

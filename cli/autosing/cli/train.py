@@ -27,6 +27,9 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change a setting: FIELD=VALUE, e.g. steps=400.")
     ] = None,
+    begin_from: Annotated[
+        str | None, typer.Option("--from", help="Fine-tune: begin with the weights of this model directory or hub id.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last state in OUT.")] = False,
     workers: Annotated[
         int | None, typer.Option(help="Train with N processes on Ray. Without it, in this process or torchrun's.")
@@ -51,7 +54,8 @@ def train(
         raise UsageError("train needs RECIPE, --data and --out; `autosing train --list` shows the recipes")
     from autosing.training.run import Job, run
 
-    job = Job(recipe, tuple(data), out, tuple(set_ or ()), resume, tuple(weight or ()), tuple(stream or ()))
+    settings = (*([f"begin_from={begin_from}"] if begin_from else []), *(set_ or ()))
+    job = Job(recipe, tuple(data), out, settings, resume, tuple(weight or ()), tuple(stream or ()))
     if workers is None and not address:
         if gpus_per_worker:
             raise UsageError("--gpus-per-worker is for workers on Ray: give --workers N, or use torchrun")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autosing.models.directory import save_model
+from autosing.models.directory import load_model, save_model
 from autosing.models.folder import recover_folder
 from autosing.signal.errors import AutosingError, CheckpointError
 from autosing.training.ema import Ema
@@ -160,10 +160,17 @@ class Loop:
         seed_generators([self._config.seed], torch.device("cpu"))
         model = self._task.build()
         if not saved_states(self._folder / CHECKPOINTS):
-            self._task.initialise(model, self._train.spread(self._task.statistics_samples))
+            self._begin(model)
         model.to(self._ranks.device)
         decay = self._config.ema_decay
         return Trained(model, turns(self._task, model), Ema(self._task.kept(model), decay) if decay else None)
+
+    def _begin(self, model: nn.Module) -> None:
+        base = self._config.begin_from
+        if base:
+            self._task.adopt(model, load_model(base))
+        else:
+            self._task.initialise(model, self._train.spread(self._task.statistics_samples))
 
     def _resumed(self) -> Progress:
         if self._ranks.is_first:

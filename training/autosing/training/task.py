@@ -13,9 +13,12 @@ from autosing.training.manifest import Manifest
 from autosing.training.ranks import Device
 from autosing.training.sample import Sample
 from autosing.training.schedule import Schedule
+from autosing.training.tuning import same_contract, take_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from autosing.models.directory import LoadedModel
 
 Model = TypeVar("Model", bound="nn.Module")
 Tensors = Mapping[str, "Tensor"]
@@ -27,6 +30,7 @@ class RunConfig(ABC):
     """The settings that every run has; each trainer adds its own.
 
     Attributes:
+        begin_from: a model directory or hub id whose weights the run begins with, for fine-tuning; "" begins anew.
         steps: optimiser steps of the whole run.
         seconds_per_batch: seconds of audio in a microbatch, padding included.
         microbatches: microbatches whose gradients are added up for a step, over all processes together.
@@ -52,6 +56,7 @@ class RunConfig(ABC):
         keep_last: training states that are kept.
     """
 
+    begin_from: str = ""
     steps: int = 20_000
     seconds_per_batch: float = 80.0
     microbatches: int = 1
@@ -193,6 +198,15 @@ class Task(ABC, Generic[Model]):
             model: with random weights, on the CPU.
             samples: from all over the training data, read as they are asked for.
         """
+
+    def adopt(self, model: Model, base: "LoadedModel") -> None:
+        """Takes over the weights and statistics of a trained model before the first step, in place of `initialise`.
+
+        Raises:
+            CheckpointError: it is of another kind, size or contract.
+        """
+        same_contract(base.contract, self.contract(), ("artefacts", "singers"))
+        take_weights(self.kept(model), base.model)
 
     def phases(self) -> Sequence[Phase]:
         """Returns the turns of a step in their order; one that moves everything, unless a task says more."""

@@ -32,9 +32,9 @@ class Ssl(Stage):
     """Encodes the voice.
 
     Args:
-        model: `mfcc`, the weight-free features of HuBERT's first iteration; `log_mel`, 128 bands of 128 ms
-            and 32 of 32 ms, from which pitch and loudness can be told; or the hub id or path of a HuBERT, ContentVec, WavLM, wav2vec2, data2vec-audio or
-            Whisper model.
+        model: `mfcc`, the weight-free features of HuBERT's first iteration; `log_mel`, 128 bands of 128 ms and 32 of
+            32 ms, from which pitch and loudness can be told; or the hub id or path of a HuBERT, ContentVec, WavLM,
+            wav2vec2, data2vec-audio or Whisper model.
         layers: hidden states to put side by side (0 is before the first block); empty for the last.
         audio: which audio is encoded.
         window_s: seconds that the model sees at once; part of what the features mean.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from autosing.models.acoustic import UNKNOWN_SINGER, AcousticModel, DecoderName, Size, sized
 from autosing.models.acoustic_input import frame_inputs, pad_stack
+from autosing.models.directory import LoadedModel
 from autosing.models.mel_scale import LEAST_SPREAD
 from autosing.signal.errors import DataError, MissingColumn, SchemaMismatch, UsageError
 from autosing.signal.framing import nearest_frames
@@ -24,6 +25,7 @@ from autosing.training.metrics import mel_l1, unpadded
 from autosing.training.pictures import mel_figure
 from autosing.training.sample import Sample
 from autosing.training.task import RunConfig, Task, Tensors
+from autosing.training.tuning import same_contract, take_weights
 
 LOSS = "mel_l1"
 # Seconds of the sample that is drawn and made audible at each validation.
@@ -135,6 +137,24 @@ class AcousticTask(Task[AcousticModel]):
                 np.add.at(sums, units, normal)
                 counts = np.bincount(units, minlength=self.config.n_units)
                 model.unit_mels.weight.copy_(torch.from_numpy(sums / np.maximum(counts, 1)[:, None]))
+
+    def adopt(self, model: AcousticModel, base: LoadedModel) -> None:
+        """Takes over a trained model; its singers keep their rows, new ones begin as nobody in particular.
+
+        Raises:
+            CheckpointError: it is of another kind, size or contract.
+        """
+        contract = {name: value for name, value in self.contract().items() if name != "artefacts"}
+        same_contract(base.contract, contract, ("artefacts", "singers"))
+        take_weights(model, base.model, ("singers.weight",))
+        known = base.contract.get("singers", ())
+        trained = getattr(base.model, "singers", None)
+        if model.singers is not None and trained is not None:
+            with torch.no_grad():
+                model.singers.weight[:] = trained.weight[UNKNOWN_SINGER]
+                for name, row in self.singer_rows.items():
+                    if name in known:
+                        model.singers.weight[row] = trained.weight[UNKNOWN_SINGER + 1 + known.index(name)]
 
     def _frames(self, samples: Iterable[Sample]) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any]]:
         """Returns mel frames (F, M) of training samples, and the unit at each frame (F,), or the soft one (F, S)."""
