@@ -146,14 +146,46 @@ def test_the_next_run_computes_exactly_what_a_change_made_stale(
     assert run(url, *settings).tasks == 0
 
 
+def save_multires(path: Path, seed: int) -> str:
+    """Writes a tiny adapter for MFCCs, whose codebooks lie in what it hears; returns its path."""
+    import torch
+
+    from autosing.models.directory import save_model
+    from autosing.models.multires import MultiResolution, sized_multires
+    from autosing.signal.mel import MelSpec
+
+    torch.manual_seed(seed)
+    told = {"rate": "50", "feature_dim": 39, "n_layers": 1, "resolutions_ms": (20, 40, 80)}
+    fields = sized_multires("tiny", MelSpec(), **told, n_tokens=8, code_dim=4, use_f0=False)
+    model = MultiResolution(fields).train()
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.randn(2, 64, 39), torch.tensor([64, 64]))
+    save_model(path, model.eval(), {})
+    return str(path)
+
+
+@pytest.mark.parametrize("stage", ["codes", "content", "tokens"])
 def test_another_model_makes_its_columns_stale_and_the_same_one_elsewhere_does_not(
-    songs: Path, tmp_path: Path, codec: Path, save_codec: Callable[[Path, int], str]
+    songs: Path,
+    tmp_path: Path,
+    stage: str,
+    save_codec: Callable[[Path, int], str],
+    save_content: Callable[[Path, int, int], str],
 ) -> None:
-    url = str(shutil.copytree(songs, tmp_path / "set"))
-    assert run(url, f"codes.model={shutil.copytree(codec, tmp_path / 'same')}").tasks == 0
+    def save(name: str, seed: int) -> str:
+        path = tmp_path / name
+        if stage == "content":
+            return save_content(path, 39, seed)
+        return save_codec(path, seed) if stage == "codes" else save_multires(path, seed)
+
+    url, setting = str(shutil.copytree(songs, tmp_path / "set")), f"{stage}.model"
+    first = save("first", 0)
+    run(url, f"{setting}={first}")
+    assert run(url, f"{setting}={shutil.copytree(first, tmp_path / 'same')}").tasks == 0
     before = _stamps(url)
-    run(url, f"codes.model={save_codec(tmp_path / 'other', 1)}")
-    assert {name for name, _ in _stamps(url).items() - before.items()} == {f"{n}/codes.parquet" for n in (0, 1, 2)}
+    run(url, f"{setting}={save('other', 1)}")
+    assert {name for name, _ in _stamps(url).items() - before.items()} == {f"{n}/{stage}.parquet" for n in (0, 1, 2)}
 
 
 def _stamps(url: str) -> dict[str, int]:
