@@ -25,7 +25,7 @@ from autosing.signal.decode import decode
 from autosing.signal.decode_stream import FlacEncoder
 from autosing.signal.lyrics import parse_lrc
 from autosing.signal.resample import resample
-from machine import machine
+from machine import machine, peak_mb
 
 HZ = 44_100
 ONCE_S = 40.0
@@ -87,14 +87,11 @@ def tell_speed(minutes: float = 10) -> None:
 
 def tell_one_memory(folder: Path, minutes: float) -> None:
     """Prints peak memory of bands and alignment, and their encoded bytes, in MB; run in a process of its own."""
-    import resource
-
     values = {"index.audio": (folder / "audio").read_bytes(), LRC: (folder / "lrc").read_text(), RAW: None}
     song = Song("a", {**values, LANGUAGE: None, DURATION: minutes * 60}, {"mix": "index.audio"}, ("index.audio",))
     bands(song)
     align(song)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 * 1.048576
-    print(peak, len(song.values["index.audio"]) / 1e6, song.values["lyric_mel.lyric_mel"].nbytes / 1e6)
+    print(peak_mb(), len(song.values["index.audio"]) / 1e6, song.values["lyric_mel.lyric_mel"].nbytes / 1e6)
 
 
 def tell_memory() -> None:

@@ -11,7 +11,6 @@ ours hold the spill to disk.
 """
 
 import platform
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from autosing.signal.errors import RowError
 from autosing.signal.frame_spill import FrameSpill
 from autosing.signal.kmeans import assign, fit_codebook
 from autosing.signal.mfcc import mfcc
+from machine import peak_mb
 
 Frames = npt.NDArray[np.float32]
 
@@ -71,18 +71,14 @@ def _large(n_frames: int) -> None:
     with FrameSpill() as spill:
         for first in range(0, n_frames, block):
             spill.append(_mixture(min(block, n_frames - first), 256, seed=first))
-        before, started, began = _peak_mb(), time.process_time(), time.perf_counter()
+        before, started, began = peak_mb(), time.process_time(), time.perf_counter()
         _, fits = fit_codebook(spill, 1024)
     spent, waited = time.process_time() - started, time.perf_counter() - began
     print(
         f"{n_frames} x 256 ({n_frames * 1024 / 2**30:.1f} GiB as float32), k=1024: {spent:.0f} CPU s, {waited:.0f} s, "
         f"{fits.passes} passes, inertia {fits.inertia:.3f}, used {100 * fits.used:.1f} %, entropy "
-        f"{fits.entropy_bits:.2f} bit; most memory {_peak_mb():.0f} MB, {before:.0f} MB before"
+        f"{fits.entropy_bits:.2f} bit; most memory {peak_mb():.0f} MB, {before:.0f} MB before"
     )
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _singomd(frames: Frames, k: int) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,11 @@ def machine(packages: Sequence[str] = ()) -> str:
         f"{_processor()}, {os.cpu_count()} cores, {memory_gib:.0f} GiB, load {load:.1f}; "
         f"Python {platform.python_version()}{', ' if versions else ''}{versions}"
     )
+
+
+def peak_mb() -> float:
+    """Returns the most memory that this process has had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def _processor() -> str:

@@ -35,7 +35,7 @@ from autosing.signal.singer import song
 from autosing.signal.stft_blocks import Gains, Spectra, filtered
 from autosing.signal.voice import voices
 from autosing.training.metrics.waveform import si_sdr
-from machine import machine
+from machine import machine, peak_mb
 from mixes import BACKED as BACKED_SONG
 from mixes import HZ, SYNTHETIC_SEEDS, Mix, Samples, backed, real, sung_times, synthetic
 from songs import SHARED_DATA
@@ -196,12 +196,6 @@ def tell_one_memory(kind: str, minutes: float) -> None:
     assert isinstance(outcome, dict), outcome
     encoded = len(data) + sum(map(len, outcome.values()))
     print(psutil.Process().memory_full_info().rss / 1e6, peak_mb(), encoded / 1e6)
-
-
-def peak_mb() -> float:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 * 1.048576
 
 
 def tell_memory() -> None:

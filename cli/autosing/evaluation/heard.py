@@ -1,5 +1,6 @@
 """Sounds made of songs by several ways, beside the recordings: means, files, and a page to listen to."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,6 +169,12 @@ def means_of(ways: Sequence[str], measures: Sequence[Measure], songs: Sequence[H
         measured = {m.key: [row[m.key] for row in rows if m.key in row and row[m.key] == row[m.key]] for m in measures}
         means[way] = {key: float(np.mean(values)) for key, values in measured.items() if values}
     return means
+
+
+def write_figures(out: Path, ways: Mapping[str, Any], means: Mapping[str, Figures], songs: Sequence[Heard]) -> None:
+    """Writes `figures.json`: the ways under the name of what they are, their means, and the figures of each song."""
+    told = {**ways, "means": means, "songs": {song.id: [made.figures for made in song.made] for song in songs}}
+    (out / "figures.json").write_text(json.dumps(told, indent=1), "utf-8")
 
 
 def _mel(wave: Wave, seconds: float) -> npt.NDArray[np.float32]:

@@ -1,23 +1,21 @@
 """Resynthesis of a data set's songs by several ways, figures for each, and a page to listen to."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from autosing.evaluation.heard import SPEC, Heard, Listening, Made, Measure, Wave, means_of
+from autosing.evaluation.heard import SPEC, Heard, Listening, Made, Measure, Wave, means_of, write_figures
+from autosing.evaluation.recordings import audio_of, evenly, voice_of
 from autosing.pipeline.dataset import Dataset, SongRow, split_address
-from autosing.signal.decode import decode, to_mono
-from autosing.signal.errors import AutosingError, RowError, UsageError
+from autosing.signal.errors import RowError, UsageError
 from autosing.signal.f0 import f0
 from autosing.signal.mel import log_mel
 from autosing.signal.resample import resample
 from autosing.synthesis.resynthesize import Series, Way, check_definitions, names_of, way_of, with_spec
 from autosing.training.metrics import PitchTrack, f0_rmse_cents, mel_l1, multi_resolution_stft, voicing_f1
 
-AUDIO = ("stems.vocals", "index.audio")
 TRACK_HZ = 100
 MEASURES = (
     Measure("mel_l1", "mel-L1", "mean absolute difference of the log-mels, in nats"),
@@ -58,15 +56,14 @@ def resynthesise(dataset: Dataset, request: Request, out: Path) -> Resynthesis:
     audio = audio_of(dataset)
     out.mkdir(parents=True, exist_ok=True)
     heard: list[Heard] = []
-    for row in chosen(dataset, [audio, *addresses.values()], request.songs):
+    for row in _chosen(dataset, [audio, *addresses.values()], request.songs):
         voice = voice_of(row, audio)
         if voice is not None:
             heard.append(Heard(row.id, voice, [_made(way, row, addresses, dataset, voice) for way in ways]))
     if not heard:
         raise UsageError(f"no song of {dataset.url} has a recording that can be read; see `autosing errors`")
     means = means_of(request.models, MEASURES, heard)
-    figures = {"means": means, "songs": {song.id: [made.figures for made in song.made] for song in heard}}
-    (out / "figures.json").write_text(json.dumps({"models": list(request.models), **figures}, indent=1), "utf-8")
+    write_figures(out, {"models": list(request.models)}, means, heard)
     name = dataset.url.rstrip("/").rsplit("/", 1)[-1]
     told = f"Of what is made beside the recording, over the songs below. The data set is {dataset.url}."
     page = Listening("autosing resynthesize", name, told, MEASURES, request.models, means, heard, request.seconds)
@@ -98,28 +95,12 @@ def _fitting(way: Way, dataset: Dataset, given: Mapping[str, str]) -> Way:
     return way
 
 
-def audio_of(dataset: Dataset) -> str:
-    """Returns the address of the voice that is compared with."""
-    instances = {"index", *dataset.partitions[0].instances()}
-    return next(address for address in AUDIO if split_address(address)[0] in instances)
-
-
-def chosen(dataset: Dataset, addresses: Sequence[str], n: int) -> Iterator[SongRow]:
+def _chosen(dataset: Dataset, addresses: Sequence[str], n: int) -> Iterator[SongRow]:
     """Yields `n` songs evenly over the set."""
-    total = sum(len(partition.ids()) for partition in dataset.partitions)
-    wanted = set(np.linspace(0, total - 1, min(n, total)).round().astype(int).tolist())
+    wanted = evenly(n, sum(len(partition.ids()) for partition in dataset.partitions))
     for number, row in enumerate(dataset.read(list(dict.fromkeys(addresses)))):
         if number in wanted:
             yield row
-
-
-def voice_of(row: SongRow, audio: str) -> Wave | None:
-    """Returns a song's recording at `SPEC.sample_rate`; None where it can't be read."""
-    try:
-        decoded = decode(bytes(row.values[audio]))
-    except (AutosingError, TypeError):
-        return None
-    return resample(to_mono(decoded.samples), decoded.sample_rate, SPEC.sample_rate)
 
 
 def _made(way: Way, row: SongRow, addresses: Mapping[str, str], dataset: Dataset, voice: Wave) -> Made:

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from autosing.signal.errors import UsageError
+from autosing.signal.kmeans import LARGEST_K
 
 # What the tables are called by Soft-VC and scikit-learn, and here.
 NAMES = ("codebook", "cluster_centers_", "centroids")
-LARGEST_K = 1 << 16
 
 
 def load_codebook(path: str) -> npt.NDArray[np.float32]:

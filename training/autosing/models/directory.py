@@ -51,6 +51,9 @@ _MODELS: dict[str, tuple[str, str]] = {
 }
 
 
+Shape = tuple[int, ...] | None
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """A model in evaluation mode.
@@ -125,15 +128,18 @@ def load_model(path: str | Path, expect: Mapping[str, Any] | None = None) -> Loa
     return LoadedModel(model.eval(), contract, directory_digest(folder), training)
 
 
-def check_contract(owner: str, found: Mapping[str, Any], expected: Mapping[str, Any], field: str = "") -> None:
-    """Compares a contract with what is expected of it, field by field.
+def check_contract(
+    owner: str, found: Mapping[str, Any], expected: Mapping[str, Any], field: str = "", exact: bool = False
+) -> None:
+    """Compares a contract with what is expected of it, field by field; `exact` allows nothing beside.
 
     Raises:
         CheckpointError: names the first field that differs, both values and the ways out.
     """
-    for name, value in expected.items():
+    unexpected = [name for name in found if name not in expected] if exact else []
+    for name, value in {**expected, **dict.fromkeys(unexpected)}.items():
         if isinstance(value, Mapping) and isinstance(found.get(name), Mapping):
-            check_contract(owner, found[name], value, f"{field}{name}.")
+            check_contract(owner, found[name], value, f"{field}{name}.", exact)
         elif name not in found or found[name] != value:
             raise CheckpointError(
                 f"{owner} was trained with {field}{name} = {found.get(name)!r}, but it is {value!r} here; "
@@ -182,16 +188,25 @@ def _build(path: Path, name: Any, fields: Mapping[str, Any]) -> "nn.Module":
     return model
 
 
+def differing_shapes(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> "list[tuple[str, Shape, Shape]]":
+    """Returns name and both shapes of the arrays that two sets of weights do not have alike; None where one is absent.
+
+    Args:
+        found: arrays or tensors by name.
+        wanted: those that are to be filled.
+    """
+    shapes = [{name: tuple(array.shape) for name, array in arrays.items()} for arrays in (found, wanted)]
+    names = sorted(shapes[0].keys() | shapes[1].keys())
+    pairs = [(name, shapes[0].get(name), shapes[1].get(name)) for name in names]
+    return [pair for pair in pairs if pair[1] != pair[2]]
+
+
 def _fill(path: Path, model: "nn.Module", tensors: Mapping[str, Array]) -> None:
     import torch
 
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: array.shape for name, array in tensors.items()}
-    differing = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-    if differing:
-        name = differing[0]
+    for name, found, wanted in differing_shapes(tensors, model.state_dict()):
         raise CheckpointError(
-            f"{path / WEIGHTS} does not fit its {CONFIG}: {name} is {found.get(name, 'missing')}, "
-            f"expected {wanted.get(name, 'no such tensor')}; {COPY_AGAIN}"
+            f"{path / WEIGHTS} does not fit its {CONFIG}: {name} is {'missing' if found is None else found}, "
+            f"expected {'no such tensor' if wanted is None else wanted}; {COPY_AGAIN}"
         )
     model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
+from autosing.models.directory import check_contract
 from autosing.signal.errors import UsageError
 from autosing.training.files import DEFAULT_CACHE_GB
 from autosing.training.loader import Batch
@@ -13,7 +14,7 @@ from autosing.training.manifest import Manifest
 from autosing.training.ranks import Device
 from autosing.training.sample import Sample
 from autosing.training.schedule import Schedule
-from autosing.training.tuning import same_contract, take_weights
+from autosing.training.tuning import take_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -112,6 +113,8 @@ class RunConfig(ABC):
 
 
 SHORTEST_CROP_S = 0.05
+# Of a contract, what a model that is fine-tuned may have otherwise.
+FREE = ("artefacts", "singers")
 MEASURES = ("cache_gb", "peak_tflops")
 COUNTED = ("log_every", "validate_every", "validate_samples", "save_every", "keep_last")
 NOT_NEGATIVE = ("crop_s", "warmup_steps", "weight_decay", "ema_decay", "seed", "readers", "patience", *MEASURES)
@@ -176,6 +179,7 @@ class Task(ABC, Generic[Model]):
         readouts: names of the last layers, which Muon leaves to AdamW.
         leaves_unused: whether a step may leave a parameter without gradient, which several processes must expect.
         statistics_samples: how many samples `initialise` is given.
+        growing: names of tables whose rows `adopt` has to see to, as other data may have more of them.
         config: the run's settings.
     """
 
@@ -185,6 +189,7 @@ class Task(ABC, Generic[Model]):
     readouts: ClassVar[tuple[str, ...]] = ()
     leaves_unused: ClassVar[bool] = False
     statistics_samples: ClassVar[int] = 256
+    growing: ClassVar[tuple[str, ...]] = ()
     config: RunConfig
 
     @abstractmethod
@@ -205,8 +210,10 @@ class Task(ABC, Generic[Model]):
         Raises:
             CheckpointError: it is of another kind, size or contract.
         """
-        same_contract(base.contract, self.contract(), ("artefacts", "singers"))
-        take_weights(self.kept(model), base.model)
+        # Other songs have other singers, and other codebooks where the definitions allow them.
+        found, wanted = ({k: c[k] for k in sorted(c) if k not in FREE} for c in (base.contract, self.contract()))
+        check_contract("begin_from: the model", found, wanted, exact=True)
+        take_weights(self.kept(model), base.model, self.growing)
 
     def phases(self) -> Sequence[Phase]:
         """Returns the turns of a step in their order; one that moves everything, unless a task says more."""

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from markupsafe import Markup
 
+from autosing.evaluation.report.charts import COLOURS
 from autosing.page.numerals import number
 from autosing.page.svg import Scale, curve, drawing, grid_line, label, tag, ticks
 from autosing.training.metrics import CodebookUse
 
 WIDTH, HEIGHT = 480.0, 260.0
 LEFT, RIGHT, TOP, BASE = 56.0, 16.0, 16.0, 216.0
-COLOURS = 6
-"""How many series the style sheet tells apart; the next ones begin again."""
 
 
 def dots(points: Mapping[str, tuple[float, float]], x_unit: str, what: str) -> Markup:

@@ -1,6 +1,5 @@
 """The comparison: every tokenizer's decoder learns on the same songs, and the others are made of their tokens."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from autosing.evaluation.heard import SPEC, Figures, Heard, Listening, Made, Measure, Table, means_of
+from autosing.evaluation.heard import SPEC, Figures, Heard, Listening, Made, Measure, Table, means_of, write_figures
 from autosing.evaluation.tokenizers.charts import dots, use_curves
 from autosing.evaluation.tokenizers.songs import SILENCE, Song, Tokenizer, split_songs, streams_of, tokenizers_of
 from autosing.pipeline.dataset import Dataset
 from autosing.signal.mel import log_mel
 from autosing.training.metrics import (
     CodebookUse,
+    PhonePurity,
     PitchTrack,
     SingerProbe,
     log_f0_correlation,
@@ -39,6 +39,8 @@ MEASURES = (
 STREAM_COLUMNS = (
     "tokens/s", "codes", "used", "entropy, bit", "change rate", "phone purity", "code purity", "PNMI",
 )  # fmt: skip
+
+NONE = np.zeros(0, str)
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,13 @@ def compare_tokens(dataset: Dataset, request: Request, out: Path | None = None) 
     probe = _probe(trained)
     streams: list[list[str]] = []
     for tokenizer, sounds in zip(tokenizers, made, strict=True):
-        rows = _streams(tokenizer, uses[tokenizer.name], held_out)
-        streams += [[f"{tokenizer.name}: {row[0]}", *row[1:]] for row in rows]
+        purities = _purities(tokenizer, held_out)
+        streams += _streams(tokenizer, uses[tokenizer.name], purities)
         means[tokenizer.name] |= {
             "bits": tokenizer.bits_per_second,
             "entropy": _entropy(tokenizer, uses[tokenizer.name]),
             "singer_eer": _singer_error(probe, sounds, held_out),
-            "purity": max((float(row[6]) for row in rows if row[6] != "-"), default=float("nan")),
+            "purity": max((one.phone_purity for one in purities if one), default=float("nan")),
         }
     listening = Listening(
         "autosing compare tokens",
@@ -120,8 +122,7 @@ def compare_tokens(dataset: Dataset, request: Request, out: Path | None = None) 
     if out is None:
         return TokenComparison(means, listening.lines(), None)
     out.mkdir(parents=True, exist_ok=True)
-    told_json = {"means": means, "songs": {song.id: [m.figures for m in song.made] for song in heard}}
-    (out / "figures.json").write_text(json.dumps({"tokenizers": names, **told_json}, indent=1), "utf-8")
+    write_figures(out, {"tokenizers": names}, means, heard)
     return TokenComparison(means, listening.lines(), listening.write(out))
 
 
@@ -150,38 +151,39 @@ def _made(tokenizer: Tokenizer, trained: Sequence[Song], held_out: Sequence[Song
 def _uses(tokenizer: Tokenizer, songs: Sequence[Song]) -> list[CodebookUse]:
     return [
         sum(
-            (CodebookUse.of(song.streams[tokenizer.name][n], column.n_tokens or 1) for song in songs),
-            start=CodebookUse(np.zeros(column.n_tokens or 1, np.int64)),
+            (CodebookUse.of(song.streams[tokenizer.name][n], size) for song in songs),
+            start=CodebookUse(np.zeros(size, np.int64)),
         )
-        for n, column in enumerate(tokenizer.columns)
+        for n, size in enumerate(tokenizer.sizes)
     ]
 
 
 def _entropy(tokenizer: Tokenizer, uses: Sequence[CodebookUse]) -> float:
-    rates = [float(column.rate or 0) for column in tokenizer.columns]
-    return sum(rate * use.entropy_bits for rate, use in zip(rates, uses, strict=True))
+    return sum(float(rate) * use.entropy_bits for rate, use in zip(tokenizer.own_rates, uses, strict=True))
 
 
-def _streams(tokenizer: Tokenizer, uses: Sequence[CodebookUse], songs: Sequence[Song]) -> list[list[str]]:
+def _purities(tokenizer: Tokenizer, songs: Sequence[Song]) -> list[PhonePurity | None]:
+    """Returns the purity of each stream where phones are sung; None where no phone is known."""
+    found: list[PhonePurity | None] = []
+    for n in range(len(tokenizer.columns)):
+        known = [(song.streams[tokenizer.name][n], song.phones[tokenizer.name][n]) for song in songs if song.phones]
+        codes, phones = (np.concatenate(parts) for parts in zip(*known, strict=True)) if known else (NONE, NONE)
+        sung = phones != SILENCE
+        found.append(phone_purity(codes[sung], phones[sung]) if sung.any() else None)
+    return found
+
+
+def _streams(
+    tokenizer: Tokenizer, uses: Sequence[CodebookUse], purities: Sequence[PhonePurity | None]
+) -> list[list[str]]:
     rows = []
-    for n, (column, use) in enumerate(zip(tokenizer.columns, uses, strict=True)):
-        row = [column.name, f"{float(column.rate or 0):g}", str(column.n_tokens), f"{100 * use.share_used:.1f} %"]
+    streams = zip(tokenizer.columns, tokenizer.own_rates, tokenizer.sizes, uses, purities, strict=True)
+    for column, rate, size, use, purity in streams:
+        row = [f"{tokenizer.name}: {column.name}", f"{float(rate):g}", str(size), f"{100 * use.share_used:.1f} %"]
         row += [f"{use.entropy_bits:.2f}", f"{use.change_rate:.2f}"]
-        codes, phones = _sung(tokenizer, n, songs)
-        purity = phone_purity(codes, phones) if len(codes) else None
         told = (purity.phone_purity, purity.code_purity, purity.pnmi) if purity else ()
         rows.append([*row, *(f"{value:.3f}" for value in told), *["-"] * (3 - len(told))])
     return rows
-
-
-def _sung(tokenizer: Tokenizer, n: int, songs: Sequence[Song]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the tokens of a stream where a phone is sung, and the phones."""
-    known = [(song.streams[tokenizer.name][n], song.phones[tokenizer.name][n]) for song in songs if song.phones]
-    if not known:
-        return np.zeros(0, np.int64), np.zeros(0, str)
-    codes, phones = (np.concatenate(parts) for parts in zip(*known, strict=True))
-    sung = phones != SILENCE
-    return codes[sung], phones[sung]
 
 
 def _probe(songs: Sequence[Song]) -> SingerProbe | None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autosing.evaluation.heard import SPEC, Wave
-from autosing.evaluation.resynthesis import audio_of, voice_of
+from autosing.evaluation.recordings import audio_of, evenly, voice_of
 from autosing.pipeline.construct.sample import SampleSpec
 from autosing.pipeline.construct.split import assign_splits, group_of, singer_of
 from autosing.pipeline.dataset import INDEX, REFERENCE, Dataset, SongRow, split_address
@@ -53,18 +53,28 @@ class Tokenizer:
     @property
     def n_tokens(self) -> int:
         """Of the largest codebook."""
-        return max(column.n_tokens or 1 for column in self.columns)
+        return max(self.sizes)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Of the streams' codebooks."""
+        return tuple(column.n_tokens or 1 for column in self.columns)
+
+    @property
+    def own_rates(self) -> tuple[Fraction, ...]:
+        """Of the streams, in tokens a second."""
+        return tuple(column.rate or Fraction(0) for column in self.columns)
 
     @property
     def rates(self) -> tuple[Fraction, ...]:
         """Of the streams, as the decoder is given them."""
-        own = tuple(column.rate for column in self.columns if column.rate is not None)
+        own = self.own_rates
         return (max(own),) * len(own) if self.as_ids else own
 
     @property
     def bits_per_second(self) -> float:
         """What the streams take without entropy coding."""
-        return sum(float(c.rate or 0) * float(np.log2(c.n_tokens or 1)) for c in self.columns)
+        return sum(float(rate) * float(np.log2(size)) for rate, size in zip(self.own_rates, self.sizes, strict=True))
 
 
 def tokenizers_of(dataset: Dataset, instances: Sequence[str], as_ids: Sequence[str]) -> list[Tokenizer]:
@@ -160,8 +170,7 @@ def _read(
     addresses = [a for one in tokenizers for a in one.addresses]
     addresses += [audio, f"{f0}.f0_hz", f"{f0}.voiced", *(f"{INDEX}.{name}" for name in TEXT)]
     addresses += [PHONES] if has_phones else []
-    total = sum(partition.n_songs() for partition in dataset.partitions)
-    wanted = set(np.linspace(0, total - 1, min(most, total)).round().astype(int).tolist())
+    wanted = evenly(most, sum(partition.n_songs() for partition in dataset.partitions))
     number = -1
     for partition in dataset.partitions:
         stored = {INDEX, *partition.instances()}
@@ -194,8 +203,7 @@ def _song(
     ats: dict[str, list[Array]] = {}
     phones: dict[str, list[Array]] = {}
     for one in tokenizers:
-        for column, address in zip(one.columns, one.addresses, strict=True):
-            rate = column.rate or Fraction(1)
+        for rate, address in zip(one.own_rates, one.addresses, strict=True):
             tokens = row.values[address].astype(np.int64)
             at = nearest_frames(n_frames, SPEC.rate, len(tokens), rate)[frames]
             kept = np.arange(at[0], at[-1] + 1)
@@ -223,7 +231,7 @@ def streams_of(tokenizer: Tokenizer, song: Song, rng: np.random.Generator) -> li
     own = list(zip(song.streams[tokenizer.name], song.at[tokenizer.name], strict=True))
     if not tokenizer.as_ids:
         return own
-    finest = max(range(len(own)), key=lambda n: tokenizer.columns[n].rate or Fraction(0))
+    finest = max(range(len(own)), key=tokenizer.own_rates.__getitem__)
     n_fine, at_fine = len(own[finest][0]), own[finest][1]
     found = []
     for n, (ids, at) in enumerate(own):

@@ -14,7 +14,7 @@ is NaN, so that one silent sample does not end a validation; average with `numpy
 | notes        | notes, and F0 tracks with notes                | COn, COnP, COnPOff, deviation of the median F0      |
 | waveform     | waves                                          | si_sdr, pesq, stoi                                  |
 | loudness     | waves                                          | loudness_error                                      |
-| tokens       | logits and codes                               | accuracy, perplexity, codebook use, phone purity     |
+| tokens       | logits and codes                               | accuracy, perplexity, codebook use, phone purity    |
 | alignment    | word times                                     | AAE, PCO, PCS, derailment                           |
 | detection    | flags, and scores with flags                   | precision, recall, F1, AUROC                        |
 | singer       | embeddings, mels                               | equal error rate, retrieval, a probe                |

@@ -25,7 +25,6 @@ from autosing.training.metrics import mel_l1, unpadded
 from autosing.training.pictures import mel_figure
 from autosing.training.sample import Sample
 from autosing.training.task import RunConfig, Task, Tensors
-from autosing.training.tuning import same_contract, take_weights
 
 LOSS = "mel_l1"
 # Seconds of the sample that is drawn and made audible at each validation.
@@ -90,6 +89,7 @@ class AcousticTask(Task[AcousticModel]):
     """
 
     metric: ClassVar[str] = LOSS
+    growing: ClassVar[tuple[str, ...]] = ("singers.weight",)
     overfit_bound: ClassVar[float] = 0.1
 
     def __init__(self, config: AcousticConfig, manifest: Manifest) -> None:
@@ -144,9 +144,7 @@ class AcousticTask(Task[AcousticModel]):
         Raises:
             CheckpointError: it is of another kind, size or contract.
         """
-        contract = {name: value for name, value in self.contract().items() if name != "artefacts"}
-        same_contract(base.contract, contract, ("artefacts", "singers"))
-        take_weights(model, base.model, ("singers.weight",))
+        super().adopt(model, base)
         known = base.contract.get("singers", ())
         trained = getattr(base.model, "singers", None)
         if model.singers is not None and trained is not None:
