@@ -2,6 +2,7 @@
 
     python benchmarks/gates/alignment.py DATA                one seed of everything (about an hour on one core)
     python benchmarks/gates/alignment.py DATA --seeds 3      three
+    python benchmarks/gates/alignment.py DATA --seeds 2 --first-seed 1    two others
     python benchmarks/gates/alignment.py DATA --only own     only some of: shipped, own, others, jitter
     python benchmarks/gates/alignment.py DATA --keep FOLDER  keep what the nets hear, and train none whose is there
 
@@ -214,11 +215,11 @@ def by_rule(songs_: Sequence[Truth], characters: bool = False) -> list[Found]:
 
 
 def trainings(
-    all_songs: Sequence[Truth], seeds: int, only: Sequence[str], model: str, keep: Path | None
+    all_songs: Sequence[Truth], seeds: Sequence[int], only: Sequence[str], model: str, keep: Path | None
 ) -> list[Training]:
     """Returns what is to be trained, the longest first."""
     planned = [Training("shipped", 0, (), all_songs)]
-    for seed in range(seeds):
+    for seed in seeds:
         planned.append(Training("own", seed, all_songs, all_songs))
         planned.append(Training("jitter", seed, all_songs, all_songs, JITTER_S))
         for fold in range(FOLDS):
@@ -232,6 +233,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--model", default="shipped")
@@ -247,7 +249,8 @@ def main() -> None:
     stamped: dict[str, list[Found]] = {}
     plain: dict[str, list[Found]] = {}
     with ProcessPoolExecutor(arguments.workers, get_context("spawn")) as pool:
-        planned = trainings(all_songs, arguments.seeds, arguments.only, arguments.model, arguments.keep)
+        seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+        planned = trainings(all_songs, seeds, arguments.only, arguments.model, arguments.keep)
         for condition, one, other, cpu_s in pool.map(run, planned):
             tell(f"{condition} ({cpu_s:.0f} CPU s)", one)
             stamped.setdefault(condition, []).extend(one)
