@@ -1,7 +1,7 @@
 """Log-mel spectrograms: one definition for columns, losses and vocoders."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -83,6 +83,30 @@ def log_mel(wave: Floats, spec: MelSpec, n_frames: int) -> Floats:
     return mel
 
 
+def shifted_log_mel(wave: Floats, spec: MelSpec, n_frames: int, octaves: float) -> Floats:
+    """Returns the log-mel spectrogram (n_frames, M) of a voice whose pitch and formants lie higher, at the same times.
+
+    The window is longer by the shift, and its bins are read as if it were not: what stood at a frequency stands at
+    2^octaves times that. The level stays.
+
+    Args:
+        wave: (T,).
+        spec: of the result.
+        n_frames: of it.
+        octaves: how much higher; below 0 lower, down to where a window would be shorter than a hop.
+    """
+    import torch
+
+    n_fft = 2 * max(round(spec.n_fft * 2**octaves / 2), -(-spec.hop // 2))
+    wide = replace(spec, n_fft=n_fft, win=min(round(spec.win * 2**octaves), n_fft))
+    piece = _mirrored(wave, -wide.pad, n_frames * spec.hop + wide.pad, n_frames * spec.hop, wide.pad)
+    magnitude_BNF = _magnitude(torch.tensor(piece)[None], wide) * (spec.win / wide.win)
+    n_bins = spec.n_fft // 2 + 1
+    magnitude_BNF = torch.nn.functional.pad(magnitude_BNF, (0, 0, 0, max(n_bins - n_fft // 2 - 1, 0)))[:, :n_bins]
+    mel: Floats = _log_bands(magnitude_BNF, spec)[0].T.numpy()
+    return mel
+
+
 def log_mel_torch(wave_BT: "torch.Tensor", spec: MelSpec) -> "torch.Tensor":
     """Returns the log-mel spectrogram (B, M, T // hop) of waves (B, T): differentiable, float32 under any autocast."""
     import torch.nn.functional as F
@@ -97,11 +121,18 @@ def log_mel_torch(wave_BT: "torch.Tensor", spec: MelSpec) -> "torch.Tensor":
 def _log_mel_of_padded(wave_BT: "torch.Tensor", spec: MelSpec) -> "torch.Tensor":
     import torch
 
-    filters_MN, _ = _constants(spec, wave_BT.device)
     with torch.autocast(wave_BT.device.type, enabled=False):
-        spectrum_BNF = _stft(wave_BT, spec)
-        magnitude_BNF = (spectrum_BNF.real.square() + spectrum_BNF.imag.square() + _POWER_FLOOR).sqrt()
-        return (filters_MN @ magnitude_BNF).clamp(min=spec.floor).log()
+        return _log_bands(_magnitude(wave_BT, spec), spec)
+
+
+def _magnitude(wave_BT: "torch.Tensor", spec: MelSpec) -> "torch.Tensor":
+    spectrum_BNF = _stft(wave_BT, spec)
+    return (spectrum_BNF.real.square() + spectrum_BNF.imag.square() + _POWER_FLOOR).sqrt()
+
+
+def _log_bands(magnitude_BNF: "torch.Tensor", spec: MelSpec) -> "torch.Tensor":
+    filters_MN, _ = _constants(spec, magnitude_BNF.device)
+    return (filters_MN @ magnitude_BNF).clamp(min=spec.floor).log()
 
 
 def _stft(wave_BT: "torch.Tensor", spec: MelSpec) -> "torch.Tensor":

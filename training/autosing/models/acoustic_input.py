@@ -41,20 +41,33 @@ def frame_inputs(series: Mapping[str, Array], n_frames: int, rates: Mapping[str,
     left, share = neighbours(n_frames, rates["mel"], len(units), rates["units"])
     is_soft = units.ndim > 1
     inputs = {"units": units.astype(np.float32 if is_soft else np.int32), "left": left, "share": share}
+    return inputs | conditions_at(series, n_frames, rates)
+
+
+def conditions_at(series: Mapping[str, Array], n_frames: int, rates: Mapping[str, Fraction]) -> dict[str, Array]:
+    """Returns `period_s` (F,), of the pitch, 0 where unvoiced, and `log_energy` (F,), as far as the series have them.
+
+    Args:
+        series: `f0_hz`, `voiced` and `energy`, each at its own rate.
+        n_frames: of the mel (F).
+        rates: frames per second of `mel` and of every series.
+    """
+    found: dict[str, Array] = {}
     if "f0_hz" in series:
         near = nearest_frames(n_frames, rates["mel"], len(series["f0_hz"]), rates["f0_hz"])
         f0_hz, voiced = series["f0_hz"][near], series["voiced"][near].astype(bool)
         # Never interpolated: a value between a pitch and "no pitch" would be a wrong pitch.
-        inputs["period_s"] = np.divide(1, f0_hz, where=voiced & (f0_hz > 0), out=np.zeros(n_frames, np.float32))
+        found["period_s"] = np.divide(1, f0_hz, where=voiced & (f0_hz > 0), out=np.zeros(n_frames, np.float32))
     if "energy" in series:
         log_energy = np.log(np.maximum(series["energy"], ENERGY_FLOOR)).astype(np.float32)
-        inputs["log_energy"] = interpolate(log_energy, n_frames, rates["mel"], rates["energy"])
-    return inputs
+        found["log_energy"] = interpolate(log_energy, n_frames, rates["mel"], rates["energy"])
+    return found
 
 
 def interpolate(series: Floats, n_frames: int, rate: Fraction, source_rate: Fraction) -> Floats:
-    """Returns a series (F',) at the centres of `n_frames` frames of another rate, linearly between its own, (F,)."""
+    """Returns a series (F', ...) at the centres of frames of another rate, linearly between its own, (F, ...)."""
     left, share = neighbours(n_frames, rate, len(series), source_rate)
+    share = share.reshape(-1, *(1,) * (series.ndim - 1))
     right = np.minimum(left + 1, len(series) - 1)
     return series[left] * (1 - share) + series[right] * share
 

@@ -47,6 +47,7 @@ _MODELS: dict[str, tuple[str, str]] = {
     "codec": ("autosing.models.codec", "Codec"),
     "content": ("autosing.models.content", "ContentEncoder"),
     "multires": ("autosing.models.multires", "MultiResolution"),
+    "svc": ("autosing.models.svc", "SvcModel"),
     "vocoder": ("autosing.models.vocoder", "Vocoder"),
 }
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from autosing.training.tasks.codec import CodecConfig
     from autosing.training.tasks.content import ContentConfig
     from autosing.training.tasks.multires import MultiResolutionConfig
+    from autosing.training.tasks.svc import SvcConfig
     from autosing.training.tasks.vocoder import VocoderConfig
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -82,6 +83,14 @@ def pitdyn(**settings: Any) -> "ContentConfig":
     return soft_units(**{**usual, **settings})
 
 
+def svc(**settings: Any) -> "SvcConfig":
+    """Content, pitch, energy and a singer to mels, by a conformer and a diffusion: voice conversion's teacher."""
+    from autosing.training.tasks.svc import SvcConfig
+
+    usual = {"crop_s": 5.12, "seconds_per_batch": 160.0, "steps": 200_000, "lr": 4e-4, "ema_decay": 0.999}
+    return SvcConfig(**{**usual, "validate_every": 2000, **settings})
+
+
 def vocoder(**settings: Any) -> "VocoderConfig":
     """Mels and F0 to sound, by spectra of pulses and noise; judged as HiFi-GAN's."""
     from autosing.training.tasks.vocoder import VocoderConfig
@@ -104,6 +113,7 @@ RECIPES: Mapping[str, Callable[..., RunConfig]] = {
     "pitdyn": pitdyn,
     "soft_units": soft_units,
     "soft_vc": soft_vc,
+    "svc": svc,
     "unit_vocoder": unit_vocoder,
     "vocoder": vocoder,
 }

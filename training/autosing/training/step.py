@@ -59,6 +59,7 @@ class Stepper:
                 seeds = [(self._task.config.seed, step, row, number) for row in rows]
                 with turn.alone():
                     values |= self._turn(turn, lr, batches, seeds, counts, turn.phase.weights_at(step))
+        self._task.after_step(self._trained.model, step)
         if self._trained.ema:
             self._trained.ema.update(step)
         return values

@@ -113,8 +113,8 @@ class RunConfig(ABC):
 
 
 SHORTEST_CROP_S = 0.05
-# Of a contract, what a model that is fine-tuned may have otherwise.
-FREE = ("artefacts", "singers")
+# Of a contract, what a model that is fine-tuned may have otherwise; what columns mean, their definitions tell.
+FREE = ("artefacts", "singers", "instances", "columns")
 MEASURES = ("cache_gb", "peak_tflops")
 COUNTED = ("log_every", "validate_every", "validate_samples", "save_every", "keep_last")
 NOT_NEGATIVE = ("crop_s", "warmup_steps", "weight_decay", "ema_decay", "seed", "readers", "patience", *MEASURES)
@@ -244,6 +244,12 @@ class Task(ABC, Generic[Model]):
         processes are divided by what they count together. What a phase adds to `batch` (B, ...), without its graph,
         the later phases of the step find there. Randomness of torch, NumPy and Python is seeded before each microbatch.
         Of buffers that change here (running statistics, codebooks), those of the first process are taken by all.
+        """
+
+    def after_step(self, model: Model, step: int) -> None:
+        """Changes what follows the weights without being trained, after the optimisers' step, from 0; mostly nothing.
+
+        An average that a loss aims at belongs here: in `losses` it would move in validations, too.
         """
 
     @abstractmethod

@@ -135,6 +135,17 @@ SAMPLES = {
         },
     ),
     "multires": SampleSpec("multires", {"ssl": "ssl.ssl", "f0_hz": "f0.f0_hz", "voiced": "f0.voiced"}, audio="voice"),
+    "svc": SampleSpec(
+        "svc",
+        {
+            "soft_units": "content.soft_units",
+            "mel": "mel.mel",
+            "f0_hz": "f0.f0_hz",
+            "voiced": "f0.voiced",
+            "energy": "energy.energy",
+        },
+        audio="voice",
+    ),
     "vocoder": SampleSpec("vocoder", {"f0_hz": "f0.f0_hz", "voiced": "f0.voiced"}, audio="voice"),
 }
 """The built-in specs by name."""

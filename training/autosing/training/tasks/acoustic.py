@@ -25,6 +25,7 @@ from autosing.training.metrics import mel_l1, unpadded
 from autosing.training.pictures import mel_figure
 from autosing.training.sample import Sample
 from autosing.training.task import RunConfig, Task, Tensors
+from autosing.training.tuning import take_singers
 
 LOSS = "mel_l1"
 # Seconds of the sample that is drawn and made audible at each validation.
@@ -145,14 +146,7 @@ class AcousticTask(Task[AcousticModel]):
             CheckpointError: it is of another kind, size or contract.
         """
         super().adopt(model, base)
-        known = base.contract.get("singers", ())
-        trained = getattr(base.model, "singers", None)
-        if model.singers is not None and trained is not None:
-            with torch.no_grad():
-                model.singers.weight[:] = trained.weight[UNKNOWN_SINGER]
-                for name, row in self.singer_rows.items():
-                    if name in known:
-                        model.singers.weight[row] = trained.weight[UNKNOWN_SINGER + 1 + known.index(name)]
+        take_singers(model.singers, base, self.singer_rows)
 
     def _frames(self, samples: Iterable[Sample]) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any]]:
         """Returns mel frames (F, M) of training samples, and the unit at each frame (F,), or the soft one (F, S)."""
