@@ -30,7 +30,9 @@ from autosing.models.excitation import f0_at_samples  # noqa: E402
 from autosing.models.svc import Sampling, SvcModel, convert_mel  # noqa: E402
 from autosing.models.svc_input import svc_inputs  # noqa: E402
 from autosing.models.vocoder import Vocoder, synthesise  # noqa: E402
+from autosing.pipeline.construct.inputs import NamedDataset  # noqa: E402
 from autosing.pipeline.construct.sample import SAMPLES  # noqa: E402
+from autosing.pipeline.construct.shards import construct_dataset  # noqa: E402
 from autosing.pipeline.dataset import Dataset  # noqa: E402
 from autosing.pipeline.ingest.partitions import NewSong, append_songs  # noqa: E402
 from autosing.pipeline.ingest.synthetic import REFERENCE_COLUMNS, SyntheticSource  # noqa: E402
@@ -46,6 +48,7 @@ from autosing.training.metrics import (  # noqa: E402
     global_variance_error,
     log_f0_correlation,
     mcd,
+    mel_cepstra,
     mel_l1,
 )
 from autosing.training.run import train  # noqa: E402
@@ -56,7 +59,7 @@ SINGERS, TRACK_HZ = 8, 100
 # Seeds of the songs that are converted, apart from those of the set.
 FIRST_UNSEEN = 5_000_000
 STAGES = ("ssl", "units", "f0", "energy", "mel")
-COLUMNS = {"units": "units.units", **{k: v for k, v in SAMPLES["svc"].columns.items() if k != "soft_units"}}
+COLUMNS = {"units": "units.units", **SAMPLES["svc"].columns}
 TEACHER = Sampling(steps=18, solver="heun")
 
 
@@ -96,23 +99,22 @@ def pairs_of(n: int) -> list[tuple[Voice, Voice]]:
 
 def main() -> None:
     """Prints the table; exit code 1 where a limit is passed."""
-    parser = options_of(__doc__, 1200)
+    parser = options_of(__doc__, 2000)
     options_of_a_run(parser)
     parser.add_argument("--student-steps", type=int, default=400)
     parser.add_argument("--vocoder-steps", type=int, default=60)
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--objective", action="append", default=[])
+    parser.add_argument("--content", choices=("units", "soft_units"), default="soft_units")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
-        shards = folder / "set" / "shards"
-        if not shards.exists():
-            spec = replace(SAMPLES["svc"], columns=COLUMNS)
-            built(folder / "set", SyntheticSource(options.songs, options.seconds, 0, SINGERS), spec, STAGES, UNITS)
+        source = SyntheticSource(options.songs, options.seconds, 0, SINGERS)
+        shards = built_with_content(folder, source)
         teacher = trained("svc", shards, folder / "teacher", options.steps, of_teacher(options))
         vocoder = trained("vocoder", shards, folder / "vocoder", options.vocoder_steps, OF_VOCODER)
-        pairs = list(read_pairs(folder, options.pairs, options.seconds, teacher))
+        pairs = list(read_pairs(folder, options.pairs, options.seconds))
         table = Table(pairs, probe_of(shards), vocoder.model, teacher)
         table.head()
         table.row("source as it is", [pair.given["mel"] for pair in pairs], 0.0)
@@ -132,14 +134,39 @@ def main() -> None:
 
 
 UNITS = ("units.k=256",)
+ENCODER_STEPS = 150
+OF_ENCODER = ["size=tiny", "n_units=256", "soft_dim=64", "lr=2e-3", "warmup_steps=20", "seconds_per_batch=64"]
 OF_VOCODER = ["size=tiny", "lr=2e-3", "warmup_steps=20", "seconds_per_batch=8", "adversarial_weight=0", "ema_decay=0"]
 
 
 def of_teacher(options: Any) -> list[str]:
     """Returns the teacher's settings."""
-    usual = ["size=tiny", "content=units", "n_tokens=256", "lr=2e-3", "warmup_steps=50", "crop_s=2.56"]
-    usual += ["seconds_per_batch=64", "ema_decay=0.99", f"seed={options.seed}", "validate_samples=16"]
+    usual = ["size=tiny", f"content={options.content}", "n_tokens=256", "lr=2e-3", "warmup_steps=50", "crop_s=1.92"]
+    usual += ["seconds_per_batch=24", "ema_decay=0.99", f"seed={options.seed}", "validate_samples=16"]
     return [*usual, *options.set]
+
+
+def built_with_content(folder: Path, source: SyntheticSource) -> Path:
+    """Returns the folder of a built set with units, and soft ones of an encoder that has learned from the same set."""
+    shards = folder / "shards"
+    if not shards.exists():
+        first = built(folder / "set", source, SAMPLES["content"], STAGES, UNITS)
+        trained("soft_units", first, folder / "encoder", ENCODER_STEPS, OF_ENCODER)
+        dataset = processed(folder, str(folder / "set" / "songs"))
+        held_out = source.n_songs // 8
+        spec = replace(SAMPLES["svc"], columns=COLUMNS, valid_songs=held_out, test_songs=held_out)
+        construct_dataset([NamedDataset("gate", dataset)], str(shards), spec)
+    return shards
+
+
+def processed(folder: Path, url: str) -> Dataset:
+    """Returns a data set with all columns, by the codebook and the encoder of the set that is trained on."""
+    entry = Project().dataset(url)
+    codebook, encoder = folder / "set" / "songs" / "models" / "units", folder / "encoder" / "model"
+    graph = Project().graph(entry, (*UNITS, f"units.codebook={codebook}", f"content.model={encoder}"))
+    dataset = Dataset(entry.path)
+    process(dataset, graph, [*STAGES, "content", "cuts"], RunOptions("local"))
+    return dataset
 
 
 def trained(recipe: str, shards: Path, folder: Path, steps: int, settings: Sequence[str]) -> LoadedModel:
@@ -154,16 +181,12 @@ def trained(recipe: str, shards: Path, folder: Path, steps: int, settings: Seque
     return load_model(model)
 
 
-def read_pairs(folder: Path, n: int, seconds: float, teacher: LoadedModel) -> Iterator[Pair]:
-    """Yields songs that nothing was trained on, with the columns that the teacher is given."""
+def read_pairs(folder: Path, n: int, seconds: float) -> Iterator[Pair]:
+    """Yields songs that nothing was trained on, with their columns."""
     url = str(folder / "pairs")
     if not Path(url).exists():
         append_songs(url, PairSource(n, seconds).songs(), REFERENCE_COLUMNS)
-    entry = Project().dataset(url)
-    codebook = folder / "set" / "songs" / "models" / "units"
-    graph = Project().graph(entry, (*UNITS, f"units.codebook={codebook}"))
-    dataset = Dataset(entry.path)
-    process(dataset, graph, list(STAGES), RunOptions("local"))
+    dataset = processed(folder, url)
     rows = {row.id: row.values for row in dataset.read(list(COLUMNS.values()))}
     names = sorted(rows)
     for (one, other), (voice, wanted) in zip(zip(names[::2], names[1::2], strict=True), pairs_of(n), strict=True):
@@ -253,7 +276,8 @@ class Table:
         both = np.asarray(track.voiced[: len(asked.voiced)], bool) & np.asarray(asked.voiced, bool)
         cents = 1200 * np.abs(np.log2(np.maximum(track.f0_hz[: len(hz)], 1) / np.maximum(asked.f0_hz, 1)))
         near = float(np.mean(cents[both] <= 50)) if both.any() else float("nan")
-        return mcd(sound, copy, spec.sample_rate), log_f0_correlation(track, asked), near
+        distortion = mcd(*(mel_cepstra(wave, spec.sample_rate) for wave in (sound, copy)))
+        return distortion, log_f0_correlation(track, asked), near
 
 
 def rates_of_contract(loaded: LoadedModel) -> dict[str, Any]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from autosing.training.tasks.content import ContentConfig
     from autosing.training.tasks.multires import MultiResolutionConfig
     from autosing.training.tasks.svc import SvcConfig
+    from autosing.training.tasks.svc_student import StudentConfig
     from autosing.training.tasks.vocoder import VocoderConfig
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -91,6 +92,14 @@ def svc(**settings: Any) -> "SvcConfig":
     return SvcConfig(**{**usual, "validate_every": 2000, **settings})
 
 
+def svc_student(**settings: Any) -> "StudentConfig":
+    """A conversion model's teacher (--from) to a student that converts in one to four calls."""
+    from autosing.training.tasks.svc_student import StudentConfig
+
+    usual = {"crop_s": 5.12, "seconds_per_batch": 160.0, "steps": 50_000, "lr": 1e-4, "ema_decay": 0.999}
+    return StudentConfig(**{**usual, "validate_every": 2000, **settings})
+
+
 def vocoder(**settings: Any) -> "VocoderConfig":
     """Mels and F0 to sound, by spectra of pulses and noise; judged as HiFi-GAN's."""
     from autosing.training.tasks.vocoder import VocoderConfig
@@ -114,6 +123,7 @@ RECIPES: Mapping[str, Callable[..., RunConfig]] = {
     "soft_units": soft_units,
     "soft_vc": soft_vc,
     "svc": svc,
+    "svc_student": svc_student,
     "unit_vocoder": unit_vocoder,
     "vocoder": vocoder,
 }
