@@ -146,8 +146,13 @@ class SvcModel(nn.Module):
         )
         self.register_buffer("spread", torch.ones(fields.n_mels))
         self.register_buffer("measured", torch.zeros((), dtype=torch.long))
+        # What it was trained on, by row of the table; 0 where no sample told it. Songs are moved towards it.
+        self.register_buffer("f0_medians_hz", torch.zeros(fields.n_singers + 1))
+        self.register_buffer("f0_range_hz", torch.zeros(2))
         self.spread: Tensor
         self.measured: Tensor
+        self.f0_medians_hz: Tensor
+        self.f0_range_hz: Tensor
 
     @property
     def context_frames(self) -> int:
@@ -284,7 +289,7 @@ class Sampling:
     seed: int = 0
 
 
-def sample(model: SvcModel, inputs: Tensors, noises: Iterator[Tensor], how: Sampling) -> Tensor:
+def draw(model: SvcModel, inputs: Tensors, noises: Iterator[Tensor], how: Sampling) -> Tensor:
     """Returns mels (B, F, M) in nats; of a guided singer, each estimate is moved away from that for nobody.
 
     Args:
@@ -342,7 +347,7 @@ def convert_mel(
         part = {name: torch.from_numpy(array[seen_from:seen_to])[None].to(device) for name, array in inputs.items()}
         part["mel_frames"] = torch.tensor([seen_to - seen_from], device=device)
         noises = _noises(seen_from, seen_to, model.fields.n_mels, how.seed, device)
-        mel: npt.NDArray[np.float32] = sample(model, part, noises, how)[0].float().cpu().numpy()
+        mel: npt.NDArray[np.float32] = draw(model, part, noises, how)[0].float().cpu().numpy()
         yield mel[first - seen_from : last - seen_from]
 
 

@@ -90,7 +90,7 @@ class SvcTask(ConversionTask[SvcModel]):
 
     metric: ClassVar[str] = "mel_l1"
     overfit_bound: ClassVar[float] = 0.4
-    growing: ClassVar[tuple[str, ...]] = ("singers.weight",)
+    growing: ClassVar[tuple[str, ...]] = ("singers.weight", "f0_medians_hz")
     readouts: ClassVar[tuple[str, ...]] = ("coarse", "denoiser.out")
     config: SvcConfig
 
@@ -112,17 +112,20 @@ class SvcTask(ConversionTask[SvcModel]):
         )
 
     def initialise(self, model: SvcModel, samples: Iterable[Sample]) -> None:
-        """Takes mean and spread of the mel's bands from samples all over the training data."""
-        model.scale.measure(np.concatenate([sample.series["mel"].astype(np.float32) for sample in samples]))
+        """Takes mean and spread of the mel's bands, and the singers' pitch, from samples all over the training data."""
+        read = list(samples)
+        model.scale.measure(np.concatenate([sample.series["mel"].astype(np.float32) for sample in read]))
+        self.measure_pitch(model, read)
 
-    def adopt(self, model: SvcModel, base: LoadedModel) -> None:
+    def adopt(self, model: SvcModel, base: LoadedModel, samples: Iterable[Sample]) -> None:
         """Takes over a trained model; its singers keep their rows, new ones begin as nobody in particular.
 
         Raises:
             CheckpointError: it is of another kind, size or contract.
         """
-        super().adopt(model, base)
+        super().adopt(model, base, samples)
         take_singers(model.singers, base, self.singer_rows)
+        self.measure_pitch(model, samples)
 
     def phases(self) -> Sequence[Phase]:
         """Returns the one turn, with the weights of the losses."""
