@@ -43,7 +43,7 @@ app.command("compare")(compare.compare)
 app.command("export-tokens")(export_tokens.export_tokens)
 app.command("demo")(demo.demo)
 app.command("report")(demo.report)
-app.command("eval")(evaluate.evaluate)
+app.add_typer(evaluate.app, name="eval")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
