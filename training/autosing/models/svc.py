@@ -41,6 +41,8 @@ Tensors = Mapping[str, Tensor]
 PITCH_BINS, LOWEST_PITCH_HZ, BINS_PER_OCTAVE = 337, 32.7, 48
 # How fast the spread of what the coarse mel leaves open is followed.
 SPREAD_DECAY = 0.99
+# Spreads from a band's mean beyond which no mel lies: a vocoder would make no number of it.
+OUTERMOST = 8.0
 # Of what is looked at beside a piece: more changes less than can be heard, and costs time.
 MOST_CONTEXT = 384
 PIECE_FRAMES = 1536
@@ -195,7 +197,7 @@ class SvcModel(nn.Module):
     def mel(self, known: Known, open_BFM: Tensor | None = None) -> Tensor:
         """Returns the mel in nats: the coarse one, with what it leaves open where that is given."""
         normal_BFM = known.coarse if open_BFM is None else known.coarse + open_BFM * self.spread
-        nats_BFM: Tensor = self.scale.nats(normal_BFM) * known.mask
+        nats_BFM: Tensor = self.scale.nats(normal_BFM.clamp(-OUTERMOST, OUTERMOST)) * known.mask
         return nats_BFM
 
     def _conditions(self, inputs: Tensors) -> Tensor:
