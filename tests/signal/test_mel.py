@@ -10,10 +10,11 @@ import torch
 import torchaudio
 
 from autosing.signal.errors import UsageError
-from autosing.signal.mel import MelSpec, log_mel, log_mel_torch, slaney_filters
+from autosing.signal.mel import MelSpec, log_mel, log_mel_torch, mel_filters, slaney_filters
 
 SPEC = MelSpec()
 SOFT_VC = MelSpec(sample_rate=16_000, hop=160, n_mels=128, fmax_hz=8_000.0)
+VOCOS = MelSpec(floor=1e-7, filters="htk")
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -53,6 +54,17 @@ def test_mel_is_torchaudios(spec: MelSpec) -> None:
 def test_mel_is_the_formula(spec: MelSpec) -> None:
     wave = song(600 * spec.hop)
     assert np.abs(log_mel(wave, spec, 600) - by_formula(wave, spec)).max() < 1e-4
+
+
+def test_htk_filters_are_torchaudios() -> None:
+    expected = torchaudio.functional.melscale_fbanks(513, 0.0, 12_000.0, 100, 24_000, norm=None, mel_scale="htk")
+    assert np.abs(mel_filters(VOCOS) - expected.T.numpy()).max() < 2e-5
+    assert np.array_equal(mel_filters(SPEC), slaney_filters(SPEC)) and not np.array_equal(mel_filters(SPEC), expected.T)
+
+
+def test_a_spec_comes_back_from_its_mapping_and_says_nothing_of_what_older_ones_did_not() -> None:
+    assert MelSpec(**VOCOS.as_mapping()) == VOCOS and VOCOS.as_mapping()["filters"] == "htk"
+    assert MelSpec(**SPEC.as_mapping()) == SPEC and "filters" not in SPEC.as_mapping()
 
 
 def test_the_torch_form_is_the_same() -> None:
@@ -119,6 +131,7 @@ def test_autocast_does_not_lower_the_precision() -> None:
         ({"win": 2048}, "neither may be above n_fft, 1024"),
         ({"sample_rate": 16_000}, "not inside 0 to 8000 Hz, half the sample rate"),
         ({"fmin_hz": -1.0}, "from -1 to 12000 Hz"),
+        ({"filters": "bark"}, "filters is 'bark'; there are: slaney, htk"),
     ],
 )
 def test_a_spec_that_cannot_be_computed_is_refused(wrong: dict[str, Any], told: str) -> None:
