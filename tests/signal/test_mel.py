@@ -62,6 +62,15 @@ def test_htk_filters_are_torchaudios() -> None:
     assert np.array_equal(mel_filters(SPEC), slaney_filters(SPEC)) and not np.array_equal(mel_filters(SPEC), expected.T)
 
 
+def test_the_mel_of_vocos_is_torchaudios_in_sound_and_in_silence() -> None:
+    wave = song(300 * 256)
+    wave[100 * 256 : 200 * 256] = 0
+    reference = torchaudio.transforms.MelSpectrogram(24_000, 1024, 1024, 256, n_mels=100, power=1.0, center=False)
+    expected = reference(torch.from_numpy(np.pad(wave, 384, mode="reflect"))).clamp(min=1e-7).log().T.numpy()
+    assert np.abs(log_mel(wave, VOCOS, 300) - expected).max() < 2e-3
+    assert log_mel(wave, VOCOS, 300)[150].max() == pytest.approx(np.log(1e-7))
+
+
 def test_a_spec_comes_back_from_its_mapping_and_says_nothing_of_what_older_ones_did_not() -> None:
     assert MelSpec(**VOCOS.as_mapping()) == VOCOS and VOCOS.as_mapping()["filters"] == "htk"
     assert MelSpec(**SPEC.as_mapping()) == SPEC and "filters" not in SPEC.as_mapping()
@@ -103,10 +112,11 @@ def test_a_wave_is_zero_padded_or_cut_to_its_frames() -> None:
 
 
 def test_gradients_are_finite_in_silence_and_right_in_sound() -> None:
-    silence = torch.zeros(1, 2048, requires_grad=True)
-    log_mel_torch(silence, SPEC).sum().backward()  # type: ignore[no-untyped-call]
-    assert silence.grad is not None
-    assert torch.isfinite(silence.grad).all()
+    for spec in (SPEC, VOCOS):
+        silence = torch.zeros(1, 2048, requires_grad=True)
+        log_mel_torch(silence, spec).sum().backward()  # type: ignore[no-untyped-call]
+        assert silence.grad is not None
+        assert torch.isfinite(silence.grad).all()
 
     wave = torch.from_numpy(song(2048))[None].requires_grad_()
     log_mel_torch(wave, SPEC).mean().backward()  # type: ignore[no-untyped-call]

@@ -22,7 +22,7 @@ LATER_FIELDS = {"filters": "slaney"}
 # Frames that `log_mel` computes at once. Every block has this shape, so a frame's values depend on its samples alone.
 _BLOCK_FRAMES = 512
 
-# Keeps the gradient of the magnitude finite where a bin is 0.
+# BigVGAN's definition has it in the power of every bin; it keeps the gradient of the magnitude finite where one is 0.
 _POWER_FLOOR = 1e-9
 
 
@@ -110,9 +110,11 @@ def _log_mel_of_padded(wave_BT: "torch.Tensor", spec: MelSpec) -> "torch.Tensor"
     import torch
 
     filters_MN, _ = _constants(spec, wave_BT.device)
+    # Vocos's definition adds nothing: what keeps the gradient finite there lies below what can be told.
+    power_floor = _POWER_FLOOR if spec.filters == "slaney" else (1e-3 * spec.floor) ** 2
     with torch.autocast(wave_BT.device.type, enabled=False):
         spectrum_BNF = _stft(wave_BT, spec)
-        magnitude_BNF = (spectrum_BNF.real.square() + spectrum_BNF.imag.square() + _POWER_FLOOR).sqrt()
+        magnitude_BNF = (spectrum_BNF.real.square() + spectrum_BNF.imag.square() + power_floor).sqrt()
         return (filters_MN @ magnitude_BNF).clamp(min=spec.floor).log()
 
 

@@ -45,10 +45,14 @@ __all__ = [
 _MODELS: dict[str, tuple[str, str]] = {
     "acoustic": ("autosing.models.acoustic", "AcousticModel"),
     "aligner": ("autosing.models.aligner", "Aligner"),
+    "bigvgan": ("autosing.models.published.bigvgan", "BigVgan"),
     "codec": ("autosing.models.codec", "Codec"),
     "content": ("autosing.models.content", "ContentEncoder"),
+    "hifigan": ("autosing.models.published.hifigan", "PublishedHifiGan"),
     "multires": ("autosing.models.multires", "MultiResolution"),
+    "nsf_hifigan": ("autosing.models.published.nsf_hifigan", "NsfHifiGan"),
     "vocoder": ("autosing.models.vocoder", "Vocoder"),
+    "vocos": ("autosing.models.published.vocos", "Vocos"),
 }
 
 
