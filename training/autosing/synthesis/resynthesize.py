@@ -58,8 +58,8 @@ def way_of(model: str, seed: int = 0) -> Way:
     """Returns the way of a model directory, or `griffin-lim`, which needs no model.
 
     Raises:
-        CheckpointError: there is no such model, or it is damaged.
-        UsageError: the model makes no sound.
+        CheckpointError: the model is damaged.
+        UsageError: there is no such model, or it makes no sound.
     """
     if model == GRIFFIN_LIM:
         return ByGriffinLim(seed=seed)
@@ -68,7 +68,9 @@ def way_of(model: str, seed: int = 0) -> Way:
     from autosing.models.vocoders import CLASSES, load_vocoder
     from autosing.signal.checkpoint import Checkpoint
 
-    if Checkpoint(str(model_folder(model))).config.get("class") not in CLASSES:
+    # A revision is of a model directory; other repositories need not have what makes one.
+    folder = str(model_folder(model)) if "@" in model else model
+    if Checkpoint(folder).config.get("class") not in CLASSES:
         return ByCodec(load_codec(model))
     return ByVocoder(load_vocoder(model), seed)
 

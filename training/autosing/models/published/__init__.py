@@ -1,1 +1,1 @@
-"""Published vocoders: their networks under the names of their weights, and what makes model directories of them."""
+"""Published vocoders and SNAC: their networks under the names of their weights, and what reads their layouts."""

@@ -1,4 +1,4 @@
-"""What the configs of published vocoders tell, checked value by value."""
+"""What the configs of published models tell, checked value by value."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""The weights of published vocoders as plain arrays: from a pickle through the converter, weight norm folded in."""
+"""The weights of published models as plain arrays: from a pickle through the converter, weight norm folded in."""
 
 from collections.abc import Mapping
 from pathlib import Path
