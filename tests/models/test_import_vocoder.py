@@ -85,6 +85,7 @@ def test_another_constant_than_ours_is_another_network(tmp_path: Path) -> None:
         ("backbone", {"init_args": {"dim": 24}}, "input_channels"),
         ("backbone", {"init_args": {**made.VOCOS_PARTS["backbone"][1], "adanorm_num_embeddings": 4}}, "a bandwidth"),
         ("head", {"init_args": {"dim": 24, "n_fft": 128, "hop_length": 64}}, "hop, bands and width of its"),
+        ("head", {"init_args": {"dim": 24, "n_fft": 1 << 40, "hop_length": 32}}, "at most are 65536"),
         ("head", {"init_args": {"dim": 24, "n_fft": 62, "hop_length": 32}}, "even and two hops of 32 or more"),
     ],
 )  # fmt: skip

@@ -121,6 +121,7 @@ def test_a_pickle_goes_through_the_converter(tmp_path: Path, snac: Callable[[str
         ({"encoder_dim": 32}, r"does not fit its config.json: decoder.model.0.bias is \(64,\), expected \(128,\)"),
         ({"vq_strides": [4, 3, 1]}, r"of the strides \[4, 3, 1\] the first is no multiple of all others"),
         ({"decoder_rates": [4, 2]}, r"rates \[2, 3\] in and \[4, 2\] out are not the same hop"),
+        ({"encoder_dim": 1 << 62}, "there is no network of these sizes"),
         ({"codebook_size": 0}, "a size, a rate or a stride of its config is below 1"),
         ({"decoder_dim": 32}, "attention of width 32 has no whole heads of 64"),
         ({"codebook_dim": "x"}, "codebook_dim: 'x' does not fit"),

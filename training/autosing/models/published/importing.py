@@ -12,9 +12,15 @@ import numpy.typing as npt
 
 from autosing.models.arrays import PICKLES, save_tensors
 from autosing.models.convert import MAX_BYTES, TIMEOUT_S
-from autosing.models.directory import differing_shapes
 from autosing.models.published.config import GanConfig, typed
-from autosing.models.published.weights import folded, generator_of, weights_of, without_constants
+from autosing.models.published.weights import (
+    check_fit,
+    folded,
+    generator_of,
+    weights_of,
+    without_constants,
+    without_memory,
+)
 from autosing.signal.errors import CheckpointError, UsageError
 from autosing.signal.mel import MelSpec, htk_filters
 
@@ -71,18 +77,14 @@ def import_vocoder(source: Path, target: Path, max_bytes: int = MAX_BYTES, timeo
     if file.stat().st_size > max_bytes:
         raise CheckpointError(f"{file} has {file.stat().st_size} bytes, more than {max_bytes}; allow more if you want")
     tensors = folded(generator_of(weights_of(file, max_bytes, timeout_s)), str(file))
-    kind, network, constants = _network(config, tensors, config_file)
-    tensors = without_constants(tensors, constants, str(file))
-    for name, found, wanted in differing_shapes(tensors, network.state_dict()):
-        raise CheckpointError(
-            f"{file} does not fit {config_file.name}: {name} is {'missing' if found is None else found}, expected "
-            f"{'no such tensor' if wanted is None else wanted}; copy config and weights from one place"
-        )
+    kind, network, constants = without_memory(lambda: _network(config, tensors, config_file), str(config_file))
+    left = without_constants(tensors, constants, str(file))
+    check_fit(file, config_file.name, left, network)
     fields: Any = network.fields
     with open(file, "rb") as stream:
         origin = {"file": file.name, "sha256": file_digest(stream, "sha256").hexdigest()}
     told = {"class": kind, "fields": asdict(fields), "contract": {"mel": {"spec": fields.spec.as_mapping()}}}
-    save_tensors(target, tensors, {**told, "training": {"imported": origin}})
+    save_tensors(target, left, {**told, "training": {"imported": origin}})
     return Published(kind, fields.spec, bool(network.use_f0))
 
 
@@ -126,14 +128,8 @@ def _config_beside(file: Path) -> tuple[Path, Mapping[str, Any]]:
 def _network(
     config: Mapping[str, Any], tensors: Mapping[str, Array], file: Path
 ) -> "tuple[str, nn.Module, Mapping[str, Array]]":
-    """Returns the class of the directory, the network without memory for its weights, and its constants by name."""
-    import torch
-
-    with torch.device("meta"):
-        try:
-            return _vocos(config, file) if "backbone" in config else _gan(config, tensors, file)
-        except (RuntimeError, ValueError, OverflowError) as error:
-            raise CheckpointError(f"{file}: there is no network of these sizes ({error}); copy it again") from error
+    """Returns the class of the directory, the network, and its constants by the end of their names."""
+    return _vocos(config, file) if "backbone" in config else _gan(config, tensors, file)
 
 
 def _vocos(config: Mapping[str, Any], file: Path) -> "tuple[str, nn.Module, Mapping[str, Array]]":

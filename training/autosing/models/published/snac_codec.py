@@ -9,15 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from autosing.models.codecs import CONTEXT_S, WINDOW_S, CodecInfo, Codes, Wave
-from autosing.models.directory import differing_shapes
 from autosing.models.excitation import noise
 from autosing.models.pieces import pieces
 from autosing.models.published.config import typed
 from autosing.models.published.snac import Snac, rotary_frequencies
 from autosing.models.published.snac_fields import SnacFields
-from autosing.models.published.weights import folded, weights_of, without_constants
+from autosing.models.published.weights import check_fit, folded, weights_of, without_constants, without_memory
 from autosing.signal.checkpoint import Checkpoint
-from autosing.signal.errors import CheckpointError, RowError
+from autosing.signal.errors import RowError
 
 if TYPE_CHECKING:
     import torch
@@ -38,13 +37,8 @@ def load_snac(checkpoint: Checkpoint, info: CodecInfo, device: "torch.device") -
     file = checkpoint.file(SAFE if is_safe else PICKLED)
     constants = {"rel_pos.inv_freq": rotary_frequencies().numpy()}
     tensors = without_constants(folded(weights_of(file), str(file)), constants, str(file))
-    with torch.device("meta"):
-        network = Snac(fields).eval()
-    for name, found, wanted in differing_shapes(tensors, network.state_dict()):
-        raise CheckpointError(
-            f"{file} does not fit its config.json: {name} is {'missing' if found is None else found}, expected "
-            f"{'no such tensor' if wanted is None else wanted}; copy both from one place"
-        )
+    network = without_memory(lambda: Snac(fields).eval(), f"{checkpoint.model}/config.json")
+    check_fit(file, "its config.json", tensors, network)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()}, assign=True)
     return SnacCodec(info, network.to(device))
 

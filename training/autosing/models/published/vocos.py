@@ -20,6 +20,8 @@ from autosing.signal.mel import MelSpec
 KERNEL = 7
 FLOOR = 1e-7
 LOUDEST = 100.0
+# Samples to a spectrum: more are of no vocoder.
+LONGEST = 1 << 16
 PARTS = {
     "feature_extractor": "vocos.feature_extractors.MelSpectrogramFeatures",
     "backbone": "vocos.models.VocosBackbone",
@@ -49,10 +51,15 @@ class VocosFields:
     n_fft: int
 
     def __post_init__(self) -> None:
-        if min(self.dim, self.hidden_dim, self.layers) < 1 or self.n_fft % 2 or self.n_fft < 2 * self.spec.hop:
+        spec, longest = self.spec, max(self.n_fft, self.spec.n_fft)
+        if min(self.dim, self.hidden_dim, self.layers) < 1 or self.n_fft % 2 or self.n_fft < 2 * spec.hop:
             raise UsageError(
                 f"dim {self.dim}, hidden_dim {self.hidden_dim}, layers {self.layers} must be 1 or more, and n_fft "
-                f"{self.n_fft} even and two hops of {self.spec.hop} or more"
+                f"{self.n_fft} even and two hops of {spec.hop} or more"
+            )
+        if longest > LONGEST or spec.n_mels > longest:
+            raise UsageError(
+                f"an n_fft of {longest} with {spec.n_mels} bands; at most are {LONGEST}, and as many bands"
             )
 
     @property

@@ -1,17 +1,22 @@
 """The weights of published models as plain arrays: from a pickle through the converter, weight norm folded in."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from autosing.models.arrays import WEIGHTS, read_safetensors
 from autosing.models.convert import MAX_BYTES, TIMEOUT_S, convert_checkpoint
+from autosing.models.directory import differing_shapes
 from autosing.signal.errors import CheckpointError
 
+if TYPE_CHECKING:
+    from torch import nn
+
+N = TypeVar("N")
 Array = npt.NDArray[Any]
 
 # Where the generator's weights are, by what their names begin with: HiFi-GAN's format, Lightning's, and nothing around.
@@ -69,7 +74,7 @@ def folded(tensors: Mapping[str, Array], source: str) -> dict[str, Array]:
 def _scaled(v: Array, g: Array, norm: Array, owner: str) -> Array:
     if g.shape != norm.shape:
         raise CheckpointError(f"{owner} has lengths {g.shape} and directions {v.shape}; copy the checkpoint again")
-    scaled: Array = v * (g / norm)
+    scaled: Array = (v * (g / norm)).astype(np.float32)
     return scaled
 
 
@@ -94,3 +99,31 @@ def without_constants(tensors: Mapping[str, Array], constants: Mapping[str, Arra
                 f"{source}: {name} is another constant than its config tells; copy config and weights from one place"
             )
     return left
+
+
+def without_memory(build: Callable[[], N], where: str) -> N:
+    """Returns a network whose weights have shapes and no memory yet, whatever sizes its config tells.
+
+    Raises:
+        CheckpointError: there is no network of these sizes.
+    """
+    import torch
+
+    with torch.device("meta"):
+        try:
+            return build()
+        except (RuntimeError, ValueError, OverflowError, TypeError) as error:
+            raise CheckpointError(f"{where}: there is no network of these sizes ({error}); copy it again") from error
+
+
+def check_fit(file: Path, config: str, tensors: Mapping[str, Array], network: "nn.Module") -> None:
+    """Checks that a network has these weights, each of its shape.
+
+    Raises:
+        CheckpointError: names the first that is missing, too many or of another shape.
+    """
+    for name, found, wanted in differing_shapes(tensors, network.state_dict()):
+        raise CheckpointError(
+            f"{file} does not fit {config}: {name} is {'missing' if found is None else found}, expected "
+            f"{'no such tensor' if wanted is None else wanted}; copy config and weights from one place"
+        )
