@@ -5,7 +5,6 @@ An activation works at twice the rate, between two low-pass filters.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from math import pi
 from typing import Any, ClassVar
 
@@ -139,9 +138,11 @@ class Activation(nn.Module):
     def __init__(self, fields: BigVganFields, width: int) -> None:
         super().__init__()
         self.act = _Snake(width, fields.activation == "snakebeta", fields.log_scale)
+        self.register_buffer("taps", torch.from_numpy(low_pass()), persistent=False)
+        self.taps: Tensor
 
     def forward(self, x_BCT: Tensor) -> Tensor:
-        return halved(self.act(doubled(x_BCT)))
+        return halved(self.act(doubled(x_BCT, self.taps)), self.taps)
 
 
 class _Snake(nn.Module):
@@ -163,27 +164,21 @@ class _Snake(nn.Module):
         return (stored_C.exp() if self._log_scale else stored_C)[:, None]
 
 
-def doubled(x_BCT: Tensor) -> Tensor:
+def doubled(x_BCT: Tensor, taps_N: Tensor) -> Tensor:
     """Returns waves at twice the rate (B, C, 2 T): zeros between the samples, and the low-pass filter."""
     beside, width = TAPS // 2 - 1, x_BCT.shape[1]
     padded = functional.pad(x_BCT, (beside, beside), mode="replicate")
-    stuffed = functional.conv_transpose1d(padded, _filters(x_BCT), stride=2, groups=width)
+    stuffed = functional.conv_transpose1d(padded, taps_N.expand(width, 1, -1), stride=2, groups=width)
     first = 2 * beside + TAPS // 2 - 1
     return 2 * stuffed[..., first : first + 2 * x_BCT.shape[-1]]
 
 
-def halved(x_BCT: Tensor) -> Tensor:
+def halved(x_BCT: Tensor, taps_N: Tensor) -> Tensor:
     """Returns waves at half the rate (B, C, T / 2): the low-pass filter, and every other sample."""
     padded = functional.pad(x_BCT, (TAPS // 2 - 1, TAPS // 2), mode="replicate")
-    return functional.conv1d(padded, _filters(x_BCT), stride=2, groups=x_BCT.shape[1])
+    return functional.conv1d(padded, taps_N.expand(x_BCT.shape[1], 1, -1), stride=2, groups=x_BCT.shape[1])
 
 
-def _filters(like_BCT: Tensor) -> Tensor:
-    """Returns the low-pass filter of each channel (C, 1, N)."""
-    return torch.from_numpy(low_pass()).to(like_BCT)[None, None].expand(like_BCT.shape[1], -1, -1)
-
-
-@cache
 def low_pass() -> npt.NDArray[np.float32]:
     """Returns a sinc under Kaiser's window (N,) that halves the band; its sum is 1.
 
