@@ -13,6 +13,7 @@ from autosing.cli import (
     demo,
     evaluate,
     export_tokens,
+    import_vocoder,
     ingest,
     process,
     push,
@@ -38,6 +39,7 @@ app.command("build")(build.build)
 app.command("train")(train.train)
 app.command("push")(push.push)
 app.command("convert-checkpoint")(convert_checkpoint.convert_checkpoint)
+app.command("import-vocoder")(import_vocoder.import_vocoder)
 app.command("resynthesize")(resynthesize.resynthesize)
 app.command("compare")(compare.compare)
 app.command("export-tokens")(export_tokens.export_tokens)
