@@ -61,7 +61,7 @@ def test_songs_are_converted_compared_and_shown(folder: Path, capsys: pytest.Cap
     models = [option for name in ("teacher", "student") for option in ("--model", str(folder / name / "model"))]
     page = folder / "page"
     wanted = ["--parallel", "--songs", "2", "--steps", "2", "--out", str(page)]
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         main(["eval", "svc", str(folder / "songs"), *models, *wanted])
     lines = capsys.readouterr().out.splitlines()
     names = ["source", "target", "teacher, coarse mel alone", "teacher, 1 step", "teacher, 2 steps"]

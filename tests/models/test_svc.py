@@ -205,6 +205,7 @@ def test_the_spread_of_what_is_left_open_is_measured_without_padding() -> None:
     known = Known(torch.zeros(2, 500, N_MELS), torch.zeros(2, 500, 1), mask)
     for _ in range(50):
         model.measure_spread(0.3 * torch.randn(2, 500, N_MELS) + 99 * (1 - mask), known)
+        model.follow_spread()
     torch.testing.assert_close(model.spread, torch.full((N_MELS,), 0.3), rtol=0.05, atol=0)
 
 

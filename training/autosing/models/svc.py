@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from autosing.models.acoustic import (
@@ -153,6 +153,8 @@ class SvcModel(nn.Module):
         self.register_buffer("f0_range_hz", torch.zeros(2))
         self.spread: Tensor
         self.measured: Tensor
+        # No buffer: those of one process would be laid over the others'.
+        self._left: Tensor | None = None
         self.f0_medians_hz: Tensor
         self.f0_range_hz: Tensor
 
@@ -186,13 +188,24 @@ class SvcModel(nn.Module):
 
     @torch.no_grad()
     def measure_spread(self, normal_BFM: Tensor, known: Known) -> None:
-        """Follows the spread of what the coarse mel leaves open."""
+        """Adds a batch to what `follow_spread` will take up."""
         left_BFM = (normal_BFM - known.coarse) * known.mask
-        spread_M = (left_BFM.square().sum((0, 1)) / known.mask.sum().clamp(min=1)).sqrt().clamp(min=LEAST_SPREAD)
+        found = torch.cat([left_BFM.square().sum((0, 1)), known.mask.sum()[None]])
+        self._left = found if self._left is None else self._left + found
+
+    @torch.no_grad()
+    def follow_spread(self) -> None:
+        """Takes up the spread of what the coarse mels of a step left open, in all processes; once after each step."""
+        if self._left is None:
+            return
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(self._left)
+        spread_M = (self._left[:-1] / self._left[-1].clamp(min=1)).sqrt().clamp(min=LEAST_SPREAD)
         # A plain mean at first. No number of it is fetched: that would wait for the device.
         decay = (self.measured / (self.measured + 1)).clamp(max=SPREAD_DECAY)
         self.spread.copy_(torch.lerp(spread_M, self.spread, decay))
         self.measured += 1
+        self._left = None
 
     def mel(self, known: Known, open_BFM: Tensor | None = None) -> Tensor:
         """Returns the mel in nats: the coarse one, with what it leaves open where that is given."""

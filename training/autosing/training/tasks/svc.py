@@ -45,7 +45,7 @@ class SvcConfig(ConversionConfig):
         n_tokens: of the largest codebook of a content of tokens.
         denoiser: `bidilconv`, gated dilated convolutions, or `dit`, a transformer.
         reach: frames on either side that attention sees in a layer.
-        dropout: in the conformer.
+        dropout: in the conformer; the diffusion then learns what it takes away, too, and draws mels that are too rough.
         prior_weight: of the squared error of the coarse mel.
         ssim_weight: of its likeness in structure.
         diffusion_weight: of the denoiser's error.
@@ -60,7 +60,7 @@ class SvcConfig(ConversionConfig):
     n_tokens: int = 1024
     denoiser: DenoiserName = "bidilconv"
     reach: int = 48
-    dropout: float = 0.1
+    dropout: float = 0.0
     prior_weight: float = 1.0
     ssim_weight: float = 0.1
     diffusion_weight: float = 1.0
@@ -153,6 +153,10 @@ class SvcTask(ConversionTask[SvcModel]):
             SSIM: ssim_errors(known.coarse, normal_BFM, known.mask).sum(),
             DIFFUSION: (model.noise.weight(level_B)[:, None, None] * missed_BFM.square()).sum(),
         }
+
+    def after_step(self, model: SvcModel, step: int) -> None:
+        """Follows the spread of what the coarse mel leaves open."""
+        model.follow_spread()
 
     def validate(self, model: SvcModel, batches: Iterable[Tensors]) -> Mapping[str, float]:
         """Returns figures of drawn mels, and of the coarse ones, which end with `_coarse`."""
