@@ -47,6 +47,7 @@ _MODELS: dict[str, tuple[str, str]] = {
     "codec": ("autosing.models.codec", "Codec"),
     "content": ("autosing.models.content", "ContentEncoder"),
     "multires": ("autosing.models.multires", "MultiResolution"),
+    "semantic": ("autosing.models.semantic", "Semantic"),
     "vocoder": ("autosing.models.vocoder", "Vocoder"),
 }
 
