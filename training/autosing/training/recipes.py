@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from autosing.training.tasks.codec import CodecConfig
     from autosing.training.tasks.content import ContentConfig
     from autosing.training.tasks.multires import MultiResolutionConfig
+    from autosing.training.tasks.semantic import SemanticConfig
     from autosing.training.tasks.vocoder import VocoderConfig
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -82,6 +83,14 @@ def pitdyn(**settings: Any) -> "ContentConfig":
     return soft_units(**{**usual, **settings})
 
 
+def semantic(**settings: Any) -> "SemanticConfig":
+    """Features of a speech encoder to one token of 40 ms by what they say of features and text, after WhisperSpeech."""
+    from autosing.training.tasks.semantic import SemanticConfig
+
+    usual = {"seconds_per_batch": 160.0, "steps": 25_000, "warmup_steps": 500, "clip_norm": 2.0}
+    return SemanticConfig(**{**usual, **settings})
+
+
 def vocoder(**settings: Any) -> "VocoderConfig":
     """Mels and F0 to sound, by spectra of pulses and noise; judged as HiFi-GAN's."""
     from autosing.training.tasks.vocoder import VocoderConfig
@@ -102,6 +111,7 @@ RECIPES: Mapping[str, Callable[..., RunConfig]] = {
     "codec": codec,
     "multires": multires,
     "pitdyn": pitdyn,
+    "semantic": semantic,
     "soft_units": soft_units,
     "soft_vc": soft_vc,
     "unit_vocoder": unit_vocoder,
