@@ -34,7 +34,7 @@ from autosing.training.tasks.aligner import CTC, spelled
 
 SSL = "ssl"
 RECONSTRUCTION, COMMITMENT = "reconstruction", "commitment"
-METRIC = "loss"
+METRIC, SYMBOL_ERRORS = "loss", "symbol_errors"
 COMMITMENT_WEIGHT = 0.25
 # Of what a code has of a batch where all are used alike: below it, a code is dead.
 DEAD_SHARE = 0.1
@@ -176,27 +176,18 @@ class SemanticTask(Task[Semantic]):
 
         `loss` is of features and text together, as they are weighted.
         """
-        totals = dict.fromkeys((RECONSTRUCTION, CTC, "errors", "frames", "labels"), 0.0)
-        use = CodebookUse(np.zeros(self.config.n_tokens, np.int64))
+        totals: dict[str, float] = {}
+        use = self._no_use()
         for batch in batches:
             told = model(batch)
-            found = self._losses(model, told, batch)
-            totals[RECONSTRUCTION] += float(found[RECONSTRUCTION])
-            totals["frames"] += float(batch["frames"].sum())
-            if CTC in found:
-                totals[CTC] += float(found[CTC])
-                totals["errors"] += _errors(told, batch)
-                totals["labels"] += float(batch["label_counts"].sum())
             use = sum(self._uses(told, batch), use)
-        config, reconstruction = self.config, totals[RECONSTRUCTION] / max(totals["frames"], 1.0)
-        nats = totals[CTC] / max(totals["labels"], 1.0)
-        metrics = {
-            METRIC: config.reconstruction_weight * reconstruction + config.text_weight * nats,
-            RECONSTRUCTION: reconstruction,
-            "codes_used": use.share_used,
-            "entropy_bits": use.entropy_bits,
-        }
-        return metrics | ({CTC: nats, "symbol_errors": totals["errors"] / totals["labels"]} if totals["labels"] else {})
+            for name, value in self._sums(model, told, batch).items():
+                totals[name] = totals.get(name, 0.0) + float(value)
+        found = {RECONSTRUCTION: totals[RECONSTRUCTION] / max(totals["frames"], 1.0)}
+        if totals.get("labels"):
+            found |= {name: totals[name] / totals["labels"] for name in (CTC, SYMBOL_ERRORS)}
+        loss = self.config.reconstruction_weight * found[RECONSTRUCTION] + self.config.text_weight * found.get(CTC, 0.0)
+        return {METRIC: loss, **found, "codes_used": use.share_used, "entropy_bits": use.entropy_bits}
 
     def look(self, model: Semantic, batch: Tensors) -> Look:
         """Returns features of the first sample and what is told of them, its symbols, and the use of all codes."""
@@ -205,10 +196,10 @@ class SemanticTask(Task[Semantic]):
         shown = {
             name: one[0, :n_frames].float().cpu().numpy() for name, one in (("told", told.features), ("heard", true))
         }
-        uses = sum(self._uses(told, batch), CodebookUse(np.zeros(self.config.n_tokens, np.int64)))
+        use = sum(self._uses(told, batch), self._no_use())
         figures = {
             "features": mel_figure(shown, self.rate, unit="standard deviations"),
-            "codes": codebook_figure(uses.counts),
+            "codes": codebook_figure(use.counts),
         }
         if told.text is not None and self.alphabet:
             probability_FV = told.text[0, :n_frames].exp().cpu().numpy()
@@ -228,6 +219,16 @@ class SemanticTask(Task[Semantic]):
             found[CTC] = ctc_loss(told.text[None], batch["frames"], batch["labels"], batch["label_counts"])
         return found
 
+    def _sums(self, model: Semantic, told: Told, batch: Tensors) -> dict[str, Tensor | int]:
+        """Returns the losses and what they are sums over, and how many symbols are read wrong."""
+        found: dict[str, Tensor | int] = {**self._losses(model, told, batch), "frames": batch["frames"].sum()}
+        if told.text is not None:
+            found |= {SYMBOL_ERRORS: _errors(told.text, batch), "labels": batch["label_counts"].sum()}
+        return found
+
+    def _no_use(self) -> CodebookUse:
+        return CodebookUse(np.zeros(self.config.n_tokens, np.int64))
+
     def _uses(self, told: Told, batch: Tensors) -> list[CodebookUse]:
         counts = batch["unit_frames"].tolist()
         tokens_BN = told.tokens.cpu().numpy()
@@ -245,13 +246,12 @@ class SemanticTask(Task[Semantic]):
         return labels if fits(labels, len(sample.series[SSL])) else ()
 
 
-def _errors(told: Told, batch: Tensors) -> int:
+def _errors(text_BFV: Tensor, batch: Tensors) -> int:
     """Returns how many symbols of the texts are wrong, by the likeliest symbol of each frame."""
-    assert told.text is not None
-    best_BF, total = told.text.argmax(-1).cpu().numpy(), 0
-    for row, n, labels, count in zip(
-        best_BF, batch["frames"].tolist(), batch["labels"].tolist(), batch["label_counts"].tolist(), strict=True
-    ):
-        read = [int(symbol) for symbol, _ in itertools.groupby(row[:n]) if symbol != BLANK]
-        total += edit_distance(read, labels[:count]) if count else 0
-    return total
+    best_BF = text_BFV.argmax(-1).tolist()
+    known = zip(batch["frames"].tolist(), batch["labels"].tolist(), batch["label_counts"].tolist(), strict=True)
+    return sum(
+        edit_distance([symbol for symbol, _ in itertools.groupby(row[:n_frames]) if symbol != BLANK], labels[:n])
+        for row, (n_frames, labels, n) in zip(best_BF, known, strict=True)
+        if n
+    )
