@@ -21,7 +21,7 @@ from autosing.pipeline.ingest.synthetic import REFERENCE_COLUMNS, SyntheticSourc
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.settings import DatasetEntry, Project
-from autosing.pipeline.stages.semantic import Semantic
+from autosing.pipeline.stages.semantic import SemanticStage
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.framing import frames
 from autosing.synthesis.resynthesize import Series, way_of
@@ -36,7 +36,7 @@ def heard(n_frames: int, seed: int = 0) -> Any:
 
 
 def test_a_song_has_as_many_tokens_as_it_is_long(tmp_path: Path, save_semantic: Save) -> None:
-    stage = Semantic(model=save_semantic(tmp_path / "model", DIM, 0), source="ssl.whisper")
+    stage = SemanticStage(model=save_semantic(tmp_path / "model", DIM, 0), source="ssl.whisper")
     (column,) = stage.columns()
     assert (column.name, column.rate, column.n_tokens) == ("semantic", Fraction(25), 16)
     assert stage.reads() == ("ssl.whisper.ssl",) and stage.models() == {"model": stage.model}
@@ -50,7 +50,7 @@ def test_a_song_has_as_many_tokens_as_it_is_long(tmp_path: Path, save_semantic: 
 
 
 def test_features_of_another_width_are_an_error_of_the_song_alone(tmp_path: Path, save_semantic: Save) -> None:
-    stage = Semantic(model=save_semantic(tmp_path / "model", DIM, 0))
+    stage = SemanticStage(model=save_semantic(tmp_path / "model", DIM, 0))
     songs = [song_of_features(heard(50)[:, :4], 16_000), song_of_features(heard(50), 16_000)]
     wrong, fine = stage.process(songs, stage.setup())
     assert isinstance(wrong, RowError) and "shape (50, 4) do not fit a model of width 6" in str(wrong)
@@ -59,15 +59,15 @@ def test_features_of_another_width_are_an_error_of_the_song_alone(tmp_path: Path
 
 def test_models_that_are_none_of_this_kind_are_refused(tmp_path: Path, save_semantic: Save, save_content: Save) -> None:
     with pytest.raises(UsageError, match=r"semantic: model is missing; give what `autosing train semantic` made"):
-        Semantic().columns()
+        SemanticStage().columns()
     with pytest.raises(UsageError, match=r"is no semantic bottleneck but a 'content'"):
-        Semantic(model=save_content(tmp_path / "content", DIM, 0)).columns()
+        SemanticStage(model=save_content(tmp_path / "content", DIM, 0)).columns()
     other = Path(save_semantic(tmp_path / "other", DIM, 0), "config.json")
     told = json.loads(other.read_text())
     other.write_text(json.dumps({**told, "fields": {**told["fields"], "rate": "375/4"}}))
     with pytest.raises(UsageError, match=r"trained on features at 375/4 Hz, and those of `ssl` are at 50 Hz"):
-        Semantic(model=str(other.parent)).columns()
-    assert Semantic(model="a").settings() == Semantic(model="b").settings()
+        SemanticStage(model=str(other.parent)).columns()
+    assert SemanticStage(model="a").settings() == SemanticStage(model="b").settings()
 
 
 def test_its_tokens_are_compared_and_become_sound_like_any_others(tmp_path: Path, save_semantic: Save) -> None:

@@ -19,7 +19,7 @@ KIND = "what `autosing train semantic` made"
 
 
 @dataclass(frozen=True)
-class Semantic(Stage):
+class SemanticStage(Stage):
     """Applies a semantic bottleneck.
 
     Args:
