@@ -51,7 +51,8 @@ class SemanticConfig(RunConfig):
         code_dim: width of the codes.
         context_layers: blocks of convolutions before the codes; 0 has each token tell its own features alone, as
             WhisperSpeech does, whose encoder has heard the rest.
-        reconstruction_weight: of the features that are told again, beside 1 of a symbol of the text.
+        reconstruction_weight: of the features that are told again, beside 1 of a symbol of the text. They keep tokens
+            apart until the text begins to teach: with 0.1 of log-mels it took 600 steps in place of 250.
         text_weight: of the text, where samples have one; 0 leaves it out.
         alphabet: what the text is spelled with: `classes` of phones by rules for any script, `letters`, or the phones
             of a `lexicon`. Samples that hold a `language` have their classes by its rules.
