@@ -56,3 +56,24 @@ def save_content() -> Callable[[Path, int, int], str]:
         return str(path)
 
     return save
+
+
+@pytest.fixture(scope="session")
+def save_semantic() -> Callable[[Path, int, int], str]:
+    """Writes a tiny semantic bottleneck for features of a width, whose codes are 16 of 16; returns its path."""
+
+    def save(path: Path, feature_dim: int, seed: int) -> str:
+        import numpy as np
+        import torch
+
+        from autosing.models.directory import save_model
+        from autosing.models.semantic import Semantic, SemanticFields
+
+        torch.manual_seed(seed)
+        model = Semantic(SemanticFields("50", feature_dim, "25", 16, 8, 0.1, ("", "A", "N"), 16, 2, 2))
+        model.begin_with([np.random.default_rng(seed).standard_normal((600, feature_dim))])
+        tokens = {"rate": "25", "size": 16}
+        save_model(path, model.eval(), {"tokens": tokens})
+        return str(path)
+
+    return save

@@ -148,6 +148,7 @@ OVERFIT = {
     "unit_vocoder": ["size=tiny", "adversarial_weight=0", "ema_decay=0", "generator=istft", "steps=60"],
     "vocoder": ["size=tiny", "adversarial_weight=0", "ema_decay=0", "quieter_db=0", "steps=40"],
     "pitdyn": ["size=tiny", "dropout=0", "steps=120"],
+    "semantic": ["size=tiny", "n_tokens=64", "code_dim=16", "text_weight=0", "steps=100"],
     "soft_units": ["size=tiny", "dropout=0", "masked_share=0", "n_units=12", "soft_dim=32", "steps=60"],
     "acoustic": ["size=tiny", "steps=130", "singer_dropout=0"],
     "svc": ["size=tiny", "content=units", "n_tokens=12", "singer_dropout=0", "dropout=0", "ema_decay=0", "steps=200"],

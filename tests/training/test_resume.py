@@ -99,6 +99,7 @@ OF_SOUND = {
     "multires": ["n_tokens=16", "code_dim=4", "resynthesis=mel", "adversarial_weight=0"],
     "vocoder": ["crop_s=0.4", "adversarial_from=2"],
     "unit_vocoder": ["crop_s=0.4"],
+    "semantic": ["n_tokens=16", "code_dim=4"],
     "soft_units": ["n_units=12"],
     "pitdyn": [],
 }

@@ -50,6 +50,7 @@ _MODELS: dict[str, tuple[str, str]] = {
     "content": ("autosing.models.content", "ContentEncoder"),
     "hifigan": ("autosing.models.published.hifigan", "PublishedHifiGan"),
     "multires": ("autosing.models.multires", "MultiResolution"),
+    "semantic": ("autosing.models.semantic", "Semantic"),
     "nsf_hifigan": ("autosing.models.published.nsf_hifigan", "NsfHifiGan"),
     "svc": ("autosing.models.svc", "SvcModel"),
     "vocoder": ("autosing.models.vocoder", "Vocoder"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from autosing.training.tasks.codec import CodecConfig
     from autosing.training.tasks.content import ContentConfig
     from autosing.training.tasks.multires import MultiResolutionConfig
+    from autosing.training.tasks.semantic import SemanticConfig
     from autosing.training.tasks.svc import SvcConfig
     from autosing.training.tasks.svc_student import StudentConfig
     from autosing.training.tasks.vocoder import VocoderConfig
@@ -84,6 +85,14 @@ def pitdyn(**settings: Any) -> "ContentConfig":
     return soft_units(**{**usual, **settings})
 
 
+def semantic(**settings: Any) -> "SemanticConfig":
+    """Features of a speech encoder to one token of 40 ms by what they say of features and text, after WhisperSpeech."""
+    from autosing.training.tasks.semantic import SemanticConfig
+
+    usual = {"seconds_per_batch": 160.0, "steps": 25_000, "warmup_steps": 500, "clip_norm": 2.0}
+    return SemanticConfig(**{**usual, **settings})
+
+
 def svc(**settings: Any) -> "SvcConfig":
     """Content, pitch, energy and a singer to mels, by a conformer and a diffusion: voice conversion's teacher."""
     from autosing.training.tasks.svc import SvcConfig
@@ -120,6 +129,7 @@ RECIPES: Mapping[str, Callable[..., RunConfig]] = {
     "codec": codec,
     "multires": multires,
     "pitdyn": pitdyn,
+    "semantic": semantic,
     "soft_units": soft_units,
     "soft_vc": soft_vc,
     "svc": svc,

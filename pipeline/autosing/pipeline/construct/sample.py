@@ -135,6 +135,7 @@ SAMPLES = {
         },
     ),
     "multires": SampleSpec("multires", {"ssl": "ssl.ssl", "f0_hz": "f0.f0_hz", "voiced": "f0.voiced"}, audio="voice"),
+    "semantic": SampleSpec("semantic", {"ssl": "ssl.ssl"}),
     "svc": SampleSpec(
         "svc",
         {
