@@ -48,6 +48,7 @@ _MODELS: dict[str, tuple[str, str]] = {
     "content": ("autosing.models.content", "ContentEncoder"),
     "multires": ("autosing.models.multires", "MultiResolution"),
     "vocoder": ("autosing.models.vocoder", "Vocoder"),
+    "wave_content": ("autosing.models.wave_content", "WaveContentEncoder"),
 }
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from autosing.training.tasks.content import ContentConfig
     from autosing.training.tasks.multires import MultiResolutionConfig
     from autosing.training.tasks.vocoder import VocoderConfig
+    from autosing.training.tasks.wave_content import WaveContentConfig
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -82,6 +83,14 @@ def pitdyn(**settings: Any) -> "ContentConfig":
     return soft_units(**{**usual, **settings})
 
 
+def soft_hubert(**settings: Any) -> "WaveContentConfig":
+    """Sound to soft units by a HuBERT or its kin that is fine-tuned, as Soft-VC's; to pitch and dynamics where set."""
+    from autosing.training.tasks.wave_content import WaveContentConfig
+
+    usual = {"crop_s": 8.0, "seconds_per_batch": 160.0, "steps": 25_000, "lr": 2e-5, "schedule": "constant"}
+    return WaveContentConfig(**{**usual, "clip_norm": 10.0, "validate_every": 1000, **settings})
+
+
 def vocoder(**settings: Any) -> "VocoderConfig":
     """Mels and F0 to sound, by spectra of pulses and noise; judged as HiFi-GAN's."""
     from autosing.training.tasks.vocoder import VocoderConfig
@@ -102,6 +111,7 @@ RECIPES: Mapping[str, Callable[..., RunConfig]] = {
     "codec": codec,
     "multires": multires,
     "pitdyn": pitdyn,
+    "soft_hubert": soft_hubert,
     "soft_units": soft_units,
     "soft_vc": soft_vc,
     "unit_vocoder": unit_vocoder,
