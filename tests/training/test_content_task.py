@@ -8,10 +8,12 @@ import pytest
 import torch
 from toy_shards import AUDIO_HZ, N_UNITS, voiced_sample, write_set
 
+from autosing.models.directory import load_tensors, read_safetensors
 from autosing.models.wave_content import WaveContentEncoder
 from autosing.signal.errors import MissingColumn, UsageError
 from autosing.training.manifest import Manifest
 from autosing.training.recipes import pitdyn, soft_hubert, soft_units
+from autosing.training.run import train
 from autosing.training.sample import Sample
 from autosing.training.step import tensors
 from autosing.training.tasks.listener import LOSSES, MASKED, ListenerConfig, ListenerTask
@@ -84,6 +86,24 @@ def test_a_run_begins_with_the_pretrained_weights(manifest: Manifest, hubert: st
     for name, tensor in model.encoder.state_dict().items():
         torch.testing.assert_close(tensor, pretrained[f"encoder.{name}"], rtol=0, atol=0)
     assert [p.requires_grad for p in model.front.parameters()] == [False] * len([*model.front.parameters()])
+
+
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_training_moves_the_encoder_and_its_front_where_that_is_not_frozen(
+    hubert: str, tmp_path: Path, is_frozen: bool
+) -> None:
+    data = write_set(tmp_path / "set", {"train": [[voiced_sample(number, 0.5) for number in range(2)]]})
+    settings = [f"encoder={hubert}", f"freeze_front={str(is_frozen).lower()}", "n_units=12", "steps=2"]
+    run = train(
+        "soft_hubert", data, tmp_path / "run", [*settings, "validate_every=2", "save_every=2", "warmup_steps=0"]
+    )
+    assert run.model is not None
+    pretrained = read_safetensors(Path(hubert) / "model.safetensors")
+    before = {name.replace("feature_extractor.", "front."): array for name, array in pretrained.items()}
+    after = load_tensors(run.model)[0]
+    same = {name: np.array_equal(array, before[name]) for name, array in after.items() if name in before}
+    assert {kept for name, kept in same.items() if name.startswith("front.")} == {is_frozen}
+    assert not same["encoder.layers.0.attention.q_proj.weight"]
 
 
 @pytest.mark.parametrize(
