@@ -30,7 +30,7 @@ class WaveContentConfig(ListenerConfig):
 
     Attributes:
         encoder: hub id or path of the HuBERT, ContentVec, WavLM, wav2vec2 or data2vec-audio that is fine-tuned.
-        encoder_layers: how many of its layers are kept, the first ones; 0 keeps all.
+        encoder_layers: how many of its layers are kept, the first ones; 0 keeps all, as Soft-VC does.
         freeze_front: keep its convolutions on the wave as they are.
     """
 
