@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tiny_models import save_multires
 
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.ingest.partitions import NewSong, append_songs
@@ -144,25 +145,6 @@ def test_the_next_run_computes_exactly_what_a_change_made_stale(
     assert {n: frozenset(names - {"index"}) for n, names in written.items()} == computed
     assert sorted(report.fits) == fits
     assert run(url, *settings).tasks == 0
-
-
-def save_multires(path: Path, seed: int) -> str:
-    """Writes a tiny adapter for MFCCs, whose codebooks lie in what it hears; returns its path."""
-    import torch
-
-    from autosing.models.directory import save_model
-    from autosing.models.multires import MultiResolution, sized_multires
-    from autosing.signal.mel import MelSpec
-
-    torch.manual_seed(seed)
-    told = {"rate": "50", "feature_dim": 39, "n_layers": 1, "resolutions_ms": (20, 40, 80)}
-    fields = sized_multires("tiny", MelSpec(), **told, n_tokens=8, code_dim=4, use_f0=False)
-    model = MultiResolution(fields).train()
-    with torch.no_grad():
-        for _ in range(3):
-            model(torch.randn(2, 64, 39), torch.tensor([64, 64]))
-    save_model(path, model.eval(), {})
-    return str(path)
 
 
 @pytest.mark.parametrize("stage", ["codes", "content", "semantic", "tokens"])

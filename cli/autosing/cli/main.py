@@ -11,6 +11,7 @@ from autosing.cli import (
     convert_checkpoint,
     data,
     demo,
+    encode,
     evaluate,
     export_tokens,
     import_vocoder,
@@ -39,6 +40,7 @@ app.command("build")(build.build)
 app.command("train")(train.train)
 app.command("push")(push.push)
 app.command("convert-checkpoint")(convert_checkpoint.convert_checkpoint)
+app.command("encode")(encode.encode)
 app.command("import-vocoder")(import_vocoder.import_vocoder)
 app.command("resynthesize")(resynthesize.resynthesize)
 app.command("compare")(compare.compare)

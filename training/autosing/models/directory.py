@@ -54,6 +54,7 @@ _MODELS: dict[str, tuple[str, str]] = {
     "nsf_hifigan": ("autosing.models.published.nsf_hifigan", "NsfHifiGan"),
     "svc": ("autosing.models.svc", "SvcModel"),
     "vocoder": ("autosing.models.vocoder", "Vocoder"),
+    "wave_content": ("autosing.models.wave_content", "WaveContentEncoder"),
     "vocos": ("autosing.models.published.vocos", "Vocos"),
 }
 
