@@ -60,10 +60,10 @@ def save_content() -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def save_semantic() -> Callable[[Path, int, int], str]:
+def save_semantic() -> Callable[..., str]:
     """Writes a tiny semantic bottleneck for features of a width, whose codes are 16 of 16; returns its path."""
 
-    def save(path: Path, feature_dim: int, seed: int) -> str:
+    def save(path: Path, feature_dim: int, seed: int, contract: Mapping[str, Any] | None = None) -> str:
         import numpy as np
         import torch
 
@@ -74,7 +74,7 @@ def save_semantic() -> Callable[[Path, int, int], str]:
         model = Semantic(SemanticFields("50", feature_dim, "25", 16, 8, 0.1, ("", "A", "N"), 16, 2, 2))
         model.begin_with([np.random.default_rng(seed).standard_normal((600, feature_dim))])
         tokens = {"rate": "25", "size": 16}
-        save_model(path, model.eval(), {"tokens": tokens})
+        save_model(path, model.eval(), {"tokens": tokens, **(contract or {})})
         return str(path)
 
     return save

@@ -58,6 +58,7 @@ def models(
     url: str,
     save_codec: Callable[[Path, int], str],
     save_content: Callable[..., str],
+    save_semantic: Callable[..., str],
 ) -> dict[str, tuple[str, str, list[str]]]:
     """Of each kind of model its path, the instance that `process` has for it, and that instance's settings."""
     folder = tmp_path_factory.mktemp("models")
@@ -67,6 +68,7 @@ def models(
     loud = save_content(folder / "loud", LOG_MEL_DIM, 0, on_log_mel)
     multires, codec = save_multires(folder / "multires", 0, on_mfcc), save_codec(folder / "codec", 0)
     sound = save_wave_content(folder / "sound", Path(hubert))
+    semantic = save_semantic(folder / "semantic", 39, 0, on_mfcc)
     computed(url, "units", ["units.k=8", "ssl.model=log_mel"])
     computed(url, "tokens", ["tokens.k=8", "tokens.resolutions_ms=[20, 60]", "ssl.model=mfcc"])
     return {
@@ -74,6 +76,7 @@ def models(
         "content of log-mels": (loud, "content", [f"content.model={loud}", "ssl.model=log_mel"]),
         "content of sound": (sound, "content", [f"content.model={sound}"]),
         "multires": (multires, "tokens", [f"tokens.model={multires}"]),
+        "semantic": (semantic, "semantic", [f"semantic.model={semantic}"]),
         "codec": (codec, "codes", [f"codes.model={codec}"]),
         "hubert": (hubert, "ssl", [f"ssl.model={hubert}"]),
         "mfcc": ("mfcc", "ssl", []),
@@ -82,7 +85,8 @@ def models(
     }
 
 
-NAMES = ("content", "content of log-mels", "content of sound", "multires", "codec", "hubert", "mfcc", "units", "tokens")
+NAMES = ("content", "content of log-mels", "content of sound", "multires", "semantic", "codec", "hubert", "mfcc")
+NAMES += ("units", "tokens")
 
 
 def definition(*settings: str) -> str | None:
@@ -123,7 +127,7 @@ def test_files_have_exactly_the_columns_that_process_stores(
                 np.testing.assert_array_equal(arrays[column], value)
         assert (told["model"], told["stage"]) == (model, instance)
         assert all(about["rate"] for about in told["columns"].values())
-        hears = instance in ("content", "tokens", "units") and name != "content of sound"
+        hears = instance in ("content", "semantic", "tokens", "units") and name != "content of sound"
         assert (told["features"] or {"as_trained": None})["as_trained"] is (True if hears else None)
 
 

@@ -13,9 +13,9 @@ from autosing.signal.ssl_encoder import WAVE_MODELS, WHISPER
 
 CODECS = ("encodec", "dac", "mimi")
 ENCODERS = (
-    "content encoders (`autosing train soft_units`, `pitdyn`, `soft_hubert`), adapters (`multires`), codecs (`codec`, "
-    f"or {', '.join(CODECS)}), codebooks (`autosing fit` units or tokens), speech encoders ({', '.join(WAVE_MODELS)}, "
-    f"{WHISPER}), and without weights {', '.join(WEIGHT_FREE)}"
+    "content encoders (`autosing train soft_units`, `pitdyn`, `soft_hubert`), bottlenecks (`semantic`), adapters "
+    f"(`multires`), codecs (`codec`, or {', '.join(CODECS)}), codebooks (`autosing fit` units or tokens), speech "
+    f"encoders ({', '.join(WAVE_MODELS)}, {WHISPER}), and without weights {', '.join(WEIGHT_FREE)}"
 )
 
 
@@ -66,8 +66,8 @@ def _own(model: str, config: Mapping[str, Any]) -> Kind | None:
     contract = config.get("contract") or {}
     hears = contract.get("definitions", {}).get("ssl", "")
     match config["class"]:
-        case "content":
-            return Kind("content", {"model": model}, hears, contract)
+        case "content" | "semantic":
+            return Kind(config["class"], {"model": model}, hears, contract)
         case "wave_content":
             return Kind("content", {"model": model}, None, contract)
         case "codec":
