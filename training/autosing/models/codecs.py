@@ -95,7 +95,7 @@ def load_codec(model: str, levels: int = 0, device: Device = "auto") -> AnyCodec
         from autosing.models.directory import load_model
 
         return _Own(info, load_model(model).model.to(where))
-    if _kind(checkpoint.config) == SNAC:
+    if codec_kind(checkpoint.config) == SNAC:
         from autosing.models.published.snac_codec import load_snac
 
         return load_snac(checkpoint, info, where)
@@ -103,7 +103,7 @@ def load_codec(model: str, levels: int = 0, device: Device = "auto") -> AnyCodec
 
 
 def _info(config: dict[str, Any], model: str) -> CodecInfo:
-    kind = _kind(config)
+    kind = codec_kind(config)
     if kind == SNAC:
         from autosing.models.published.snac_fields import snac_info
 
@@ -129,7 +129,7 @@ def _info(config: dict[str, Any], model: str) -> CodecInfo:
     return CodecInfo(sample_rate, (Fraction(sample_rate, hop),) * n_levels, (size,) * n_levels)
 
 
-def _kind(config: dict[str, Any]) -> Any:
+def codec_kind(config: dict[str, Any]) -> Any:
     """Returns the kind of a model; SNAC's config does not name it."""
     named = config.get("class") or config.get("model_type")
     return SNAC if named is None and "vq_strides" in config else named

@@ -11,7 +11,7 @@ from autosing.signal.checkpoint import Checkpoint
 from autosing.signal.errors import UsageError
 from autosing.signal.ssl_encoder import WAVE_MODELS, WHISPER
 
-CODECS = ("encodec", "dac", "mimi")
+CODECS = ("encodec", "dac", "mimi", "snac")
 ENCODERS = (
     "content encoders (`autosing train soft_units`, `pitdyn`, `soft_hubert`), bottlenecks (`semantic`), adapters "
     f"(`multires`), codecs (`codec`, or {', '.join(CODECS)}), codebooks (`autosing fit` units or tokens), speech "
@@ -48,8 +48,10 @@ def kind_of(model: str) -> Kind:
     """
     if model in WEIGHT_FREE:
         return Kind("ssl", {"model": model})
+    from autosing.models.codecs import codec_kind
+
     config = Checkpoint(model).config
-    kind = config.get("class") or config.get("model_type")
+    kind = codec_kind(config)
     if kind in (*WAVE_MODELS, WHISPER):
         return Kind("ssl", {"model": model})
     if kind in CODECS:
