@@ -23,7 +23,6 @@ from autosing.signal.typed import of_mapping
 from autosing.training.loader import Batch
 from autosing.training.look import Look, Sound
 from autosing.training.manifest import AUDIO, Manifest, described
-from autosing.training.metrics import fd_mel, global_variance_error, mel_l1, unpadded
 from autosing.training.pictures import mel_figure
 from autosing.training.sample import Sample
 from autosing.training.task import RunConfig, Task, Tensors
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 Model = TypeVar("Model", bound="nn.Module")
-Mels = list[npt.NDArray[Any]]
 SingerName = Literal["table", "embedding", "none"]
 
 EMBEDDING = "singer_embedding"
@@ -236,22 +234,6 @@ def drawn(model: SvcModel, batch: Tensors, how: Sampling) -> Tensor:
 def _fresh(like: Tensor) -> Iterator[Tensor]:
     while True:
         yield torch.randn(like.shape, device=like.device)
-
-
-def judged(ways: Mapping[str, Mels], true: Mels) -> dict[str, float]:
-    """Returns mel-L1, Frechet distance of mel frames and error of global variance of the mels of each way."""
-    found = {}
-    for way, mels in ways.items():
-        found[f"mel_l1{way}"] = mel_l1(mels, true)
-        found[f"fd_mel{way}"] = fd_mel(mels, true)
-        found[f"gv_error_db{way}"] = global_variance_error(mels, true)
-    return found
-
-
-def collected(ways: Mapping[str, Mels], mels: Mapping[str, Tensor], lengths: Tensor) -> None:
-    """Adds the mels of a batch to those of each way, without padding."""
-    for way, mel_BFM in mels.items():
-        ways[way].extend(unpadded(mel_BFM.float().cpu().numpy(), lengths.cpu().numpy()))
 
 
 def _width(dtype: str) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,10 +22,9 @@ from autosing.training.tasks.conversion import (
     ConversionTask,
     Given,
     SingerName,
-    collected,
     drawn,
-    judged,
 )
+from autosing.training.tasks.conversion_figures import Drawn
 from autosing.training.tasks.svc_losses import ssim_errors
 from autosing.training.tuning import take_singers
 
@@ -160,11 +159,10 @@ class SvcTask(ConversionTask[SvcModel]):
 
     def validate(self, model: SvcModel, batches: Iterable[Tensors]) -> Mapping[str, float]:
         """Returns figures of drawn mels, and of the coarse ones, which end with `_coarse`."""
-        ways: dict[str, Any] = {"": [], "_coarse": [], "true": []}
+        found = Drawn(self.spec)
         for batch in batches:
-            mels = {way: drawn(model, batch, how) for way, how in self._ways().items()}
-            collected(ways, {**mels, "true": batch["mel"]}, batch["mel_frames"])
-        return judged({way: ways[way] for way in self._ways()}, ways["true"])
+            found.add(batch, {way: drawn(model, batch, how) for way, how in self._ways().items()})
+        return found.figures()
 
     def look(self, model: SvcModel, batch: Tensors) -> Look:
         """Returns target, coarse mel and drawn mel of the first sample."""

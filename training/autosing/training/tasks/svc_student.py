@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,12 @@ from autosing.training.look import Look
 from autosing.training.manifest import Manifest
 from autosing.training.sample import Sample
 from autosing.training.task import FREE, Phase, Tensors
-from autosing.training.tasks.conversion import ConversionConfig, ConversionTask, Given, collected, drawn, judged
+from autosing.training.tasks.conversion import ConversionConfig, ConversionTask, Given, drawn
+from autosing.training.tasks.conversion_figures import Drawn
 
 Objective = Literal["consistency", "easy", "trajectory"]
 LOSS = "distance"
-CALLS = (1, 2, 4)
+CALLS, TEACHER = (1, 2, 4), "_teacher"
 # How far the two levels of `easy` are apart at first: half of the higher one; each stage halves it again.
 STAGES = 6
 # Spread of the levels that `easy` learns from: wide enough that the highest, where one call begins, are among them.
@@ -208,16 +209,14 @@ class StudentTask(ConversionTask[Distillation]):
 
     def validate(self, model: Distillation, batches: Iterable[Tensors]) -> Mapping[str, float]:
         """Returns figures of one, two and four calls, of the teacher, and how far each is from the teacher's."""
-        teacher = _teacher_of(model)
-        ways: dict[str, Any] = {**{f"_{n}": [] for n in CALLS}, "_teacher": [], "true": []}
+        teacher, found = _teacher_of(model), Drawn(self.spec)
         for batch in batches:
             mels = {f"_{n}": drawn(model.student, batch, Sampling(n)) for n in CALLS}
-            mels |= {"_teacher": drawn(teacher, batch, Sampling(self.config.teacher_steps)), "true": batch["mel"]}
-            collected(ways, mels, batch["mel_frames"])
-        found = judged({way: mels for way, mels in ways.items() if way != "true"}, ways["true"])
-        for what in ("mel_l1", "fd_mel", "gv_error_db"):
-            found |= {f"{what}_{n}_minus_teacher": found[f"{what}_{n}"] - found[f"{what}_teacher"] for n in CALLS}
-        return found
+            found.add(batch, mels | {TEACHER: drawn(teacher, batch, Sampling(self.config.teacher_steps))})
+        figures = found.figures()
+        what = [name.removesuffix(TEACHER) for name in figures if name.endswith(TEACHER)]
+        gaps = {f"{w}_{n}_minus_teacher": figures[f"{w}_{n}"] - figures[f"{w}{TEACHER}"] for w in what for n in CALLS}
+        return figures | gaps
 
     def look(self, model: Distillation, batch: Tensors) -> Look:
         """Returns target, and mels of one and four calls, of the first sample."""
