@@ -14,7 +14,7 @@ from autosing.models.acoustic_input import pad_stack
 from autosing.models.conformer import Conformer, rotated
 from autosing.models.denoisers import DenoiserName, denoiser_of
 from autosing.models.distillation import Distillation
-from autosing.models.svc import Known, PitchName, Sampling, SvcFields, SvcModel, context_of, convert_mel, draw
+from autosing.models.svc import PitchName, Sampling, SvcFields, SvcModel, context_of, convert_mel, draw
 from autosing.models.svc_input import svc_inputs
 
 RNG = np.random.default_rng(0)
@@ -39,7 +39,6 @@ def model_of(**settings: Any) -> SvcModel:
     for parameter in model.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.3)
-    model.spread.uniform_(0.2, 0.6)
     return model.eval()
 
 
@@ -198,15 +197,14 @@ def test_a_denoiser_says_nothing_before_it_has_learned(name: DenoiserName) -> No
     assert (told == 0).all()
 
 
-def test_the_spread_of_what_is_left_open_is_measured_without_padding() -> None:
-    model = model_of().train()
-    mask = torch.ones(2, 500, 1)
-    mask[1, 100:] = 0
-    known = Known(torch.zeros(2, 500, N_MELS), torch.zeros(2, 500, 1), mask)
-    for _ in range(50):
-        model.measure_spread(0.3 * torch.randn(2, 500, N_MELS) + 99 * (1 - mask), known)
-        model.follow_spread()
-    torch.testing.assert_close(model.spread, torch.full((N_MELS,), 0.3), rtol=0.05, atol=0)
+def test_what_is_left_open_and_the_mel_are_each_others_way_back() -> None:
+    model, batch = model_of(), batch_of([inputs_of(30), inputs_of(12)])
+    with torch.no_grad():
+        known = model.known(batch)
+        assert known.log_spread.std() > 0.05
+        normal = (known.coarse + 0.1 * torch.randn_like(known.coarse)).clamp(-7, 7) * known.mask
+        there = model.mel(known, model.open_part(normal, known))
+        torch.testing.assert_close(there, model.scale.nats(normal) * known.mask, atol=1e-4, rtol=1e-4)
 
 
 class TestDistillation:

@@ -1,19 +1,20 @@
 """Singing voice conversion: content, pitch, energy and a singer to mels, coarse by a conformer, fine by diffusion.
 
 After Amphion's DiffComoSVC (CoMoSVC; Lu et al., 2024). What the diffusion makes is what the coarse mel leaves open: the
-difference from it, in units of its spread in each band, which is measured while training. Everything that is known of
-a frame comes to it by centre time (`svc_input`). A teacher takes noise away in many steps; a student, which has a
-teacher's weights to begin with, in one to four.
+difference from it, in units of the spread that the conformer expects of it at each frame and band. With one spread for
+each band, measured, it had to learn where a voice is certain and where not (a kurtosis of 9) and made all of it alike.
+Everything that is known of a frame comes to it by centre time (`svc_input`). A teacher takes noise away in many steps;
+a student, which has a teacher's weights to begin with, in one to four.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from autosing.models.acoustic import (
@@ -30,7 +31,7 @@ from autosing.models.conformer import Conformer
 from autosing.models.denoisers import DenoiserName, denoiser_of
 from autosing.models.diffusion import Denoise, Noise, Solver, calls, leap, solve
 from autosing.models.excitation import noise as white
-from autosing.models.mel_scale import LEAST_SPREAD, MelScale
+from autosing.models.mel_scale import MelScale
 from autosing.models.pieces import pieces
 
 PitchName = Literal["waves", "bins", "none"]
@@ -39,8 +40,10 @@ Tensors = Mapping[str, Tensor]
 
 # Of binned pitch: a quarter of a semitone each, from C1 on; bin 0 is unvoiced.
 PITCH_BINS, LOWEST_PITCH_HZ, BINS_PER_OCTAVE = 337, 32.7, 48
-# How fast the spread of what the coarse mel leaves open is followed.
-SPREAD_DECAY = 0.99
+# Logarithms of the least and the greatest spread of what a coarse mel leaves open.
+LEAST_OPEN, MOST_OPEN = -4.0, 1.0
+# Of what is known, what guidance moves beside the denoiser's estimates.
+GUIDED = ("coarse", "log_spread")
 # Spreads from a band's mean beyond which no mel lies: a vocoder would make no number of it.
 OUTERMOST = 8.0
 # Of what is looked at beside a piece: more changes less than can be heard, and costs time.
@@ -104,11 +107,13 @@ class Known:
 
     Attributes:
         coarse: (B, F, M), the mel to be expected, of mean 0 and spread 1.
+        log_spread: (B, F, M), the logarithm of how far the mel may be from it.
         context: (B, F, C), what the denoiser is told.
         mask: (B, F, 1), 1 where there is a frame.
     """
 
     coarse: Tensor
+    log_spread: Tensor
     context: Tensor
     mask: Tensor
 
@@ -138,6 +143,7 @@ class SvcModel(nn.Module):
         heads = max(fields.dim // 48, 1)
         self.conformer = Conformer(fields.dim, fields.layers, heads, fields.reach, fields.dropout)
         self.coarse = zero_linear(fields.dim, fields.n_mels)
+        self.log_spread = zero_linear(fields.dim, fields.n_mels)
         self.denoiser = denoiser_of(
             fields.denoiser,
             fields.n_mels,
@@ -146,15 +152,9 @@ class SvcModel(nn.Module):
             fields.denoiser_layers,
             fields.reach,
         )
-        self.register_buffer("spread", torch.ones(fields.n_mels))
-        self.register_buffer("measured", torch.zeros((), dtype=torch.long))
         # What it was trained on, by row of the table; 0 where no sample told it. Songs are moved towards it.
         self.register_buffer("f0_medians_hz", torch.zeros(fields.n_singers + 1))
         self.register_buffer("f0_range_hz", torch.zeros(2))
-        self.spread: Tensor
-        self.measured: Tensor
-        # No buffer: those of one process would be laid over the others'.
-        self._left: Tensor | None = None
         self.f0_medians_hz: Tensor
         self.f0_range_hz: Tensor
 
@@ -169,9 +169,11 @@ class SvcModel(nn.Module):
         mask_BF1 = frame_mask(inputs["mel_frames"], like_BF)
         hidden_BFD = self.conformer(self.into(self._conditions(inputs)) * mask_BF1, mask_BF1)
         coarse_BFM = self.coarse(hidden_BFD).float() * mask_BF1
+        # Of a hidden frame that is not moved by it: certainty is told of the mean, and not bought with it.
+        log_spread_BFM = self.log_spread(hidden_BFD.detach()).float().clamp(LEAST_OPEN, MOST_OPEN)
         # The diffusion moves the conformer by what it is told, and not by what is left for it to do.
         context_BFC = torch.cat([hidden_BFD, coarse_BFM.detach().to(hidden_BFD.dtype)], dim=-1) * mask_BF1
-        return Known(coarse_BFM, context_BFC, mask_BF1)
+        return Known(coarse_BFM, log_spread_BFM, context_BFC, mask_BF1)
 
     def denoise(self, known: Known) -> Denoise:
         """Returns what tells values (B, F, M) from noise, for frames of which this is known."""
@@ -183,33 +185,12 @@ class SvcModel(nn.Module):
         return lambda x_BFM, level_B: self.noise.denoised(network, x_BFM, level_B, exact) * known.mask
 
     def open_part(self, normal_BFM: Tensor, known: Known) -> Tensor:
-        """Returns what the coarse mel leaves open of a normalised mel, of spread 1 in each band."""
-        return (normal_BFM - known.coarse.detach()) / self.spread * known.mask
-
-    @torch.no_grad()
-    def measure_spread(self, normal_BFM: Tensor, known: Known) -> None:
-        """Adds a batch to what `follow_spread` will take up."""
-        left_BFM = (normal_BFM - known.coarse) * known.mask
-        found = torch.cat([left_BFM.square().sum((0, 1)), known.mask.sum()[None]])
-        self._left = found if self._left is None else self._left + found
-
-    @torch.no_grad()
-    def follow_spread(self) -> None:
-        """Takes up the spread of what the coarse mels of a step left open, in all processes; once after each step."""
-        if self._left is None:
-            return
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(self._left)
-        spread_M = (self._left[:-1] / self._left[-1].clamp(min=1)).sqrt().clamp(min=LEAST_SPREAD)
-        # A plain mean at first. No number of it is fetched: that would wait for the device.
-        decay = (self.measured / (self.measured + 1)).clamp(max=SPREAD_DECAY)
-        self.spread.copy_(torch.lerp(spread_M, self.spread, decay))
-        self.measured += 1
-        self._left = None
+        """Returns what the coarse mel leaves open of a normalised mel, of about spread 1."""
+        return (normal_BFM - known.coarse.detach()) * (-known.log_spread.detach()).exp() * known.mask
 
     def mel(self, known: Known, open_BFM: Tensor | None = None) -> Tensor:
         """Returns the mel in nats: the coarse one, with what it leaves open where that is given."""
-        normal_BFM = known.coarse if open_BFM is None else known.coarse + open_BFM * self.spread
+        normal_BFM = known.coarse if open_BFM is None else known.coarse + open_BFM * known.log_spread.exp()
         nats_BFM: Tensor = self.scale.nats(normal_BFM.clamp(-OUTERMOST, OUTERMOST)) * known.mask
         return nats_BFM
 
@@ -316,9 +297,9 @@ def draw(model: SvcModel, inputs: Tensors, noises: Iterator[Tensor], how: Sampli
     known = model.known(inputs)
     if how.guidance != 1.0:
         nobody = model.known(without_singer(inputs))
-        coarse_BFM = torch.lerp(nobody.coarse, known.coarse, how.guidance)
+        parts = {name: torch.lerp(getattr(nobody, name), getattr(known, name), how.guidance) for name in GUIDED}
         apart = model.denoise(known), model.denoise(nobody)
-        known = Known(coarse_BFM, known.context, known.mask)
+        known = replace(known, **parts)
 
         def denoise(x_BFM: Tensor, level_B: Tensor) -> Tensor:
             return torch.lerp(apart[1](x_BFM, level_B), apart[0](x_BFM, level_B), how.guidance)

@@ -28,7 +28,7 @@ from autosing.training.tasks.conversion_figures import Drawn
 from autosing.training.tasks.svc_losses import ssim_errors
 from autosing.training.tuning import take_singers
 
-PRIOR, SSIM, DIFFUSION = "prior", "ssim", "diffusion"
+PRIOR, SPREAD, SSIM, DIFFUSION = "prior", "spread", "ssim", "diffusion"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class SvcConfig(ConversionConfig):
         n_tokens: of the largest codebook of a content of tokens.
         denoiser: `bidilconv`, gated dilated convolutions, or `dit`, a transformer.
         reach: frames on either side that attention sees in a layer.
-        dropout: in the conformer; the diffusion then learns what it takes away, too, and draws mels that are too rough.
+        dropout: in the conformer; what it takes away is left open, too, and mels are drawn the rougher for it.
         prior_weight: of the squared error of the coarse mel.
         ssim_weight: of its likeness in structure.
         diffusion_weight: of the denoiser's error.
@@ -90,7 +90,7 @@ class SvcTask(ConversionTask[SvcModel]):
     metric: ClassVar[str] = "mel_l1"
     overfit_bound: ClassVar[float] = 0.4
     growing: ClassVar[tuple[str, ...]] = ("singers.weight", "f0_medians_hz")
-    readouts: ClassVar[tuple[str, ...]] = ("coarse", "denoiser.out")
+    readouts: ClassVar[tuple[str, ...]] = ("coarse", "log_spread", "denoiser.out")
     config: SvcConfig
 
     def __init__(self, config: SvcConfig, manifest: Manifest) -> None:
@@ -135,27 +135,24 @@ class SvcTask(ConversionTask[SvcModel]):
     @property
     def counted(self) -> Sequence[str]:
         """The losses, each of which is summed over the values of mels."""
-        return PRIOR, SSIM, DIFFUSION
+        return PRIOR, SPREAD, SSIM, DIFFUSION
 
     def losses(self, model: SvcModel, batch: dict[str, Tensor], phase: str) -> Mapping[str, Tensor]:
-        """Returns half the squared error and 1 - SSIM of the coarse mel, and the denoiser's weighted squared error."""
+        """Returns half the squared error and 1 - SSIM of the coarse mel, and the errors of its spread and the denoiser."""
         known = model.known(batch)
         normal_BFM = model.scale.normal(batch["mel"]) * known.mask
-        if model.training:
-            model.measure_spread(normal_BFM, known)
         open_BFM = model.open_part(normal_BFM, known)
+        likely_BFM = (normal_BFM - known.coarse.detach()) * (-known.log_spread).exp()
         level_B = model.noise.drawn(len(open_BFM), open_BFM.device)
         noisy_BFM = open_BFM + level_B[:, None, None] * torch.randn_like(open_BFM)
         missed_BFM = (model.denoise(known)(noisy_BFM, level_B) - open_BFM) * known.mask
         return {
             PRIOR: 0.5 * (known.coarse - normal_BFM).square().sum(),
+            # The negative logarithm of how likely a normal mel of that spread is (Nix and Weigend, 1994).
+            SPREAD: ((known.log_spread + 0.5 * likely_BFM.square()) * known.mask).sum(),
             SSIM: ssim_errors(known.coarse, normal_BFM, known.mask).sum(),
             DIFFUSION: (model.noise.weight(level_B)[:, None, None] * missed_BFM.square()).sum(),
         }
-
-    def after_step(self, model: SvcModel, step: int) -> None:
-        """Follows the spread of what the coarse mel leaves open."""
-        model.follow_spread()
 
     def validate(self, model: SvcModel, batches: Iterable[Tensors]) -> Mapping[str, float]:
         """Returns figures of drawn mels, and of the coarse ones, which end with `_coarse`."""
