@@ -44,7 +44,7 @@ FIRST_UNSEEN = 5_000_000
 STAGES = ("ssl", "units", "f0", "energy", "mel")
 COLUMNS = {"units": "units.units", **SAMPLES["svc"].columns}
 STEPS = 18
-OF_OBJECTIVE = {"consistency": ["grid=20"], "easy": [], "trajectory": ["grid=8", "first_grid=8"]}
+OF_OBJECTIVE = {"consistency": ["grid=20"], "easy": [], "trajectory": ["grid=8"]}
 
 
 @dataclass

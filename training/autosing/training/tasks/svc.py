@@ -138,7 +138,7 @@ class SvcTask(ConversionTask[SvcModel]):
         return PRIOR, SPREAD, SSIM, DIFFUSION
 
     def losses(self, model: SvcModel, batch: dict[str, Tensor], phase: str) -> Mapping[str, Tensor]:
-        """Returns half the squared error and 1 - SSIM of the coarse mel, and the errors of its spread and the denoiser."""
+        """Returns half the squared error and 1 - SSIM of the coarse mel, and errors of its spread and the denoiser."""
         known = model.known(batch)
         normal_BFM = model.scale.normal(batch["mel"]) * known.mask
         open_BFM = model.open_part(normal_BFM, known)

@@ -56,8 +56,8 @@ class StudentConfig(ConversionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_above_0("teacher_steps")
-        if not 2 <= self.first_grid <= self.grid:
+        self.require_above_0("teacher_steps", "grid")
+        if self.objective == "consistency" and not 2 <= self.first_grid <= self.grid:
             raise UsageError(f"first_grid is {self.first_grid} and grid {self.grid}; give 2 <= first_grid <= grid")
         if not 0 <= self.target_decay < 1:
             raise UsageError(f"target_decay is {self.target_decay}; it must be from 0 to below 1")
