@@ -21,6 +21,8 @@ Floats = npt.NDArray[np.floating]
 LOWEST_HZ = 20.0
 # Samples of noise that one seed makes; noise at a place in a recording is the same however it is asked for.
 NOISE_BLOCK = 4096
+# Samples whose pitch and pulses are worked out at once: what that takes in float64 would be 70 bytes a sample.
+BLOCK_SAMPLES = 1 << 20
 # Below this the kernel is at its peak, which 0 / 0 does not tell.
 _AT_PEAK = 1e-4
 
@@ -51,8 +53,11 @@ def f0_at_samples(
     f0_hz: Floats, voiced: npt.NDArray[Any], rate: Fraction, n_samples: int, sample_rate: int
 ) -> npt.NDArray[np.float32]:
     """Returns F0 at each sample (T,) of a series (F,) at `rate`, frames being at their centres; see `sample_f0`."""
-    times = (np.arange(n_samples) + 0.5) * float(rate) / sample_rate - 0.5
-    return sample_f0(f0_hz, voiced, times)
+    found = np.empty(n_samples, np.float32)
+    for first in range(0, n_samples, BLOCK_SAMPLES):
+        samples = np.arange(first, min(first + BLOCK_SAMPLES, n_samples))
+        found[samples] = sample_f0(f0_hz, voiced, (samples + 0.5) * float(rate) / sample_rate - 0.5)
+    return found
 
 
 def pulses(f0_hz_BT: Tensor, sample_rate: int, start_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -96,12 +101,13 @@ class PulseTrain:
 
     def next(self, f0_hz: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Returns the pulses (T,) of the next samples."""
-        if not len(f0_hz):
-            return np.zeros(0, np.float32)
-        start = torch.tensor([self.phase], dtype=torch.float64)
-        wave_BT, end_B = pulses(torch.from_numpy(f0_hz)[None], self.sample_rate, start)
-        self.phase = float(end_B[0])
-        return np.asarray(wave_BT[0].numpy(), np.float32)
+        found = np.empty(len(f0_hz), np.float32)
+        for first in range(0, len(f0_hz), BLOCK_SAMPLES):
+            block = torch.from_numpy(f0_hz[first : first + BLOCK_SAMPLES])[None]
+            wave_BT, end_B = pulses(block, self.sample_rate, torch.tensor([self.phase], dtype=torch.float64))
+            found[first : first + BLOCK_SAMPLES] = wave_BT[0].numpy()
+            self.phase = float(end_B[0])
+        return found
 
 
 @dataclass(frozen=True)
