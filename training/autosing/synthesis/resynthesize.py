@@ -181,21 +181,21 @@ class ByCodec:
         return self.codec.decode([series[name].values for name in self.columns])
 
 
-def with_spec(way: Way, told: Mapping[str, Any]) -> Way:
-    """Returns the way for mels of a data set's MelSpec.
+def with_spec(way: Way, told: Mapping[str, Any], whose: str = "the data set's") -> Way:
+    """Returns the way for mels of the MelSpec of a data set, or of whatever they come from.
 
     Raises:
         UsageError: the model was trained with another; names the first field that differs.
     """
     if isinstance(way, ByGriffinLim):
-        return ByGriffinLim(of_mapping(MelSpec, told, "the data set's mel"), way.seed)
+        return ByGriffinLim(of_mapping(MelSpec, told, f"{whose} mel"), way.seed)
     wanted = way.expected.get("mel", {})
     differing = [name for name in wanted if name in told and told[name] != wanted[name]]
     if differing:
         name = differing[0]
         raise UsageError(
-            f"the vocoder was trained with mel.{name} = {wanted[name]!r}, and the data set's is {told[name]!r}; "
-            "process a mel of the vocoder's spec, or take another vocoder"
+            f"the vocoder was trained with mel.{name} = {wanted[name]!r}, and {whose} is {told[name]!r}; "
+            "take a mel of the vocoder's spec, or another vocoder"
         )
     return way
 
