@@ -184,6 +184,7 @@ def test_a_reference_is_the_path_of_a_recording(convert: Convert, studio: Studio
         (["a.wav", "a.wav", "out.wav", "--singer", "ONE"], "out.wav is one file, and 2 recordings are converted"),
         (["a.wav", "out.wav", "--singer", "ONE", "--format", "flac"], "out.wav is no flac file"),
         (["a.wav", "a.json", "--singer", "ONE"], "a.json is a file; give a folder"),
+        ([".", "./", "--singer", "ONE"], "is among the recordings itself; give another OUT"),
         (["a.wav", "out", "--singer", "ONE", "--set", "f0.methode=praat"], "methode"),
     ],
 )

@@ -165,13 +165,13 @@ def test_names_of_outputs_lead_nowhere_but_down(path: str, name: str) -> None:
 
 
 def test_folders_files_and_manifests_of_both_forms_become_recordings(tmp_path: Path) -> None:
-    for name in ("in/deep/x.wav", "in/y.flac", "in/notes.txt", "y.wav"):
+    for name in ("in/deep/x.wav", "in/y.flac", "in/out/x.wav", "in/notes.txt", "y.wav"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     own, amphion = tmp_path / "own.json", tmp_path / "amphion.json"
     own.write_text('["y.wav", {"path": "in/y.flac", "name": "../../z", "key": 3, "singer": "ben"}]')
     amphion.write_text('[{"Dataset": "m4", "Singer": "Alto-1", "Uid": "a/b", "Path": "y.wav", "Duration": 3.0}]')
-    found = find_inputs([tmp_path / "in", tmp_path / "y.wav", own, amphion])
+    found = find_inputs([tmp_path / "in", tmp_path / "y.wav", own, amphion], tmp_path / "in/out")
     names = ["deep/x", "y", "y-2", "y-3", "z", "m4/Alto-1/a_b"]
     assert [each.name for each in found] == names
     assert found[4].changes == {"key": 3.0, "singer": "ben"} and found[4].path == tmp_path / "in/y.flac"
@@ -190,7 +190,7 @@ def test_folders_files_and_manifests_of_both_forms_become_recordings(tmp_path: P
 def test_a_manifest_of_another_form_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "list.json").write_text(text)
     with pytest.raises(UsageError, match=message):
-        find_inputs([tmp_path / "list.json"])
+        find_inputs([tmp_path / "list.json"], tmp_path / "out")
 
 
 def test_windows_give_what_the_whole_would() -> None:

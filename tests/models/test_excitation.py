@@ -1,10 +1,12 @@
 """Pulses and noise: harmonics alike, silent where unvoiced, and the same piece by piece."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 
-from autosing.models.excitation import NOISE_BLOCK, PulseTrain, noise, pulses, sample_f0
+from autosing.models.excitation import BLOCK_SAMPLES, NOISE_BLOCK, PulseTrain, f0_at_samples, noise, pulses, sample_f0
 from autosing.models.pieces import pieces
 
 HZ = 24_000
@@ -40,6 +42,17 @@ def test_pitch_is_interpolated_inside_voiced_runs_alone() -> None:
     found = sample_f0(f0_hz, f0_hz > 0, np.array([0.0, 0.5, 0.6, 1.4, 2.0, 2.6, 9.0, -1.0]))
     np.testing.assert_allclose(found, [200, 200 * 2**0.5, 200 * 2**0.6, 400, 0, 300, 300, 200], rtol=1e-5)
     assert not sample_f0(f0_hz[:0], f0_hz[:0] > 0, np.arange(3.0)).any()
+
+
+def test_blocks_of_a_long_recording_are_the_whole() -> None:
+    n_samples = BLOCK_SAMPLES + 5000
+    f0_hz = np.linspace(100, 300, n_samples // 240 + 1, dtype=np.float32)
+    f0_hz[::50] = 0
+    found = f0_at_samples(f0_hz, f0_hz > 0, Fraction(100), n_samples, HZ)
+    times = (np.arange(n_samples) + 0.5) * 100 / HZ - 0.5
+    np.testing.assert_array_equal(found, sample_f0(f0_hz, f0_hz > 0, times))
+    whole, _ = pulses(torch.from_numpy(found)[None], HZ)
+    np.testing.assert_allclose(PulseTrain(HZ).next(found), whole[0].numpy(), atol=1e-4)
 
 
 def test_pieces_cover_everything_once() -> None:

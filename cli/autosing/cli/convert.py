@@ -87,7 +87,7 @@ def convert(
 
     if stems and backing is not None:
         raise UsageError("--stems makes the backing of each mix itself; leave out one of --stems and --backing")
-    inputs = find_inputs(paths[:-1])
+    inputs = find_inputs(paths[:-1], paths[-1])
     outputs = Outputs.of(paths[-1], format, bits, len(inputs))
     wanted = Wanted(singer, key, round_key, formant, _loudness(loudness), steps, solver, guidance, seed)
     converter, made_with = _converter(model, vocoder, set_ or [], device)
@@ -104,15 +104,11 @@ def convert(
 
 
 def _loudness(text: str) -> "Loudness":
-    if text in ("source", "none"):
-        return text  # type: ignore[return-value]
+    """Returns a number where it is one; `Wanted` says what else it may be."""
     try:
-        lufs = float(text)
+        return float(text)
     except ValueError:
-        lufs = float("nan")
-    if not -70 <= lufs <= 0:
-        raise UsageError(f"--loudness {text}: give source, none, or LUFS from -70 to 0")
-    return lufs
+        return text  # type: ignore[return-value]
 
 
 def _converter(

@@ -49,16 +49,20 @@ class _Entry:
     seed: int | None = None
 
 
-def find_inputs(paths: Sequence[Path]) -> list[Input]:
+def find_inputs(paths: Sequence[Path], out: Path) -> list[Input]:
     """Returns the recordings of files, folders and manifests, in order; names that would meet are numbered.
 
+    Args:
+        paths: of them.
+        out: where outputs go: what lies there already is no recording of a folder around it.
+
     Raises:
-        UsageError: a path does not exist, a folder holds no sound, or a manifest is of no known form.
+        UsageError: a path does not exist or is `out`, a folder holds no sound, or a manifest is of no known form.
     """
     found: list[Input] = []
     for path in paths:
         if path.is_dir():
-            found += [Input(p, safe_name(p.relative_to(path).with_suffix(""))) for p in FolderSource(path).paths()]
+            found += _of_folder(path, out)
         elif not path.exists():
             raise UsageError(f"{path} does not exist; give sound files, folders of them, or a JSON manifest")
         elif path.suffix.lower() == MANIFEST:
@@ -68,6 +72,14 @@ def find_inputs(paths: Sequence[Path]) -> list[Input]:
     if not found:
         raise UsageError(f"{', '.join(map(str, paths))}: no sound files are there; give files of a known suffix")
     return _numbered(found)
+
+
+def _of_folder(path: Path, out: Path) -> list[Input]:
+    target = out.resolve()
+    if path.resolve() == target:
+        raise UsageError(f"{out} is among the recordings itself; give another OUT, so that both can be told apart")
+    kept = [p for p in FolderSource(path).paths() if target not in (p.resolve(), *p.resolve().parents)]
+    return [Input(p, safe_name(p.relative_to(path).with_suffix(""))) for p in kept]
 
 
 def safe_name(path: Path | PurePosixPath) -> str:

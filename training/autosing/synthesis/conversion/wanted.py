@@ -48,6 +48,12 @@ class Wanted:
             raise UsageError(
                 f"--formant is {self.formant:g}; give semitones from -{MOST_FORMANT:g} to {MOST_FORMANT:g}"
             )
+        self._check_loudness()
         numbers = (self.formant, self.guidance, self.key or 0.0)
         if not all(map(np.isfinite, numbers)) or self.guidance < 0:
             raise UsageError("--key, --formant and --guidance must be finite, and --guidance not below 0")
+
+    def _check_loudness(self) -> None:
+        is_named = self.loudness in ("source", "none")
+        if not is_named and (isinstance(self.loudness, str) or not -70 <= self.loudness <= 0):
+            raise UsageError(f"--loudness {self.loudness}: give source, none, or LUFS from -70 to 0")
