@@ -8,6 +8,7 @@ The models are made in the folder of `--models`, unless they are there. One thre
 """
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -25,8 +26,19 @@ import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
 
+from autosing.models.diffusion import leap, solve  # noqa: E402
 from autosing.models.directory import load_model  # noqa: E402
-from autosing.models.svc import MOST_CONTEXT, PIECE_FRAMES, Sampling, SvcModel, context_of, convert_mel  # noqa: E402
+from autosing.models.excitation import noise  # noqa: E402
+from autosing.models.pieces import pieces  # noqa: E402
+from autosing.models.svc import (  # noqa: E402
+    MOST_CONTEXT,
+    PIECE_FRAMES,
+    Known,
+    Sampling,
+    SvcModel,
+    context_of,
+    convert_mel,
+)
 from autosing.pipeline.construct.sample import SAMPLES  # noqa: E402
 from autosing.pipeline.contract_columns import ContractColumns  # noqa: E402
 from autosing.pipeline.ingest.synthetic import SyntheticSource  # noqa: E402
@@ -121,8 +133,8 @@ def windows(folder: Path, minutes: float) -> None:
         made_by = converter(folder, name)
         inputs = inputs_of(made_by, audio)
         n_frames = len(inputs["frame"])
-        whole = mel_of(made_by.model, inputs, how, n_frames)
-        off = np.abs(mel_of(made_by.model, inputs, how, PIECE_FRAMES) - whole)
+        whole = whole_mel(made_by.model, inputs, how)
+        off = np.abs(np.concatenate(list(convert_mel(made_by.model, inputs, how))) - whole)
         about = np.zeros(n_frames, bool)
         for border in range(PIECE_FRAMES, n_frames, PIECE_FRAMES):
             about[border - NEAR : border + NEAR] = True
@@ -144,10 +156,31 @@ def inputs_of(made_by: Converter, audio: Audio) -> Mapping[str, Array]:
     return cast("Mapping[str, Array]", Windows(source))
 
 
-def mel_of(model: SvcModel, inputs: Mapping[str, Array], how: Sampling, piece_frames: int) -> Array:
-    """Returns the mel of a recording in windows of so many frames."""
-    torch.set_num_threads(1)
-    return np.concatenate(list(convert_mel(model, inputs, how, piece_frames)))
+@torch.inference_mode()
+def whole_mel(model: SvcModel, inputs: Mapping[str, Array], how: Sampling) -> Array:
+    """Returns the mel of a recording whose noise is taken away everywhere at once.
+
+    What is known before is known in pieces, with all frames on either side that it depends on: attention to the whole
+    of ten minutes takes 25 GB.
+    """
+    n_frames, n_mels = len(inputs["frame"]), model.fields.n_mels
+    parts = []
+    for first, last, seen_from, seen_to in pieces(n_frames, PIECE_FRAMES, model.context_frames):
+        part = {name: torch.from_numpy(array[seen_from:seen_to])[None] for name, array in inputs.items()}
+        found = model.known({**part, "mel_frames": torch.tensor([seen_to - seen_from])})
+        kept = slice(first - seen_from, last - seen_from)
+        parts.append([each[:, kept] for each in (found.coarse, found.context, found.mask)])
+    known = Known(*(torch.cat(each, dim=1) for each in zip(*parts, strict=True)))
+    drawn = (
+        torch.from_numpy(noise(0, n_frames * n_mels, how.seed * 1_000_003 + n)).reshape(1, n_frames, n_mels)
+        for n in itertools.count()
+    )
+    if model.fields.distilled:
+        open_BFM = leap(model.denoise(known), drawn, model.noise.levels(how.steps + 1)[:-1], model.noise.lowest)
+    else:
+        open_BFM = solve(model.denoise(known), next(drawn), model.noise.levels(how.steps), how.solver)
+    mel: Array = model.mel(known, open_BFM)[0].numpy()
+    return mel
 
 
 def memory(folder: Path, minutes: Sequence[float]) -> None:
