@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_svc import sung
 
 from autosing.conversion.inputs import find_inputs, safe_name
 from autosing.conversion.mixes import mixed
+from autosing.models.directory import LoadedModel
 from autosing.models.svc_input import svc_inputs
 from autosing.signal.decode import Audio
 from autosing.signal.errors import UsageError
 from autosing.signal.griffin_lim import griffin_lim
 from autosing.signal.loudness import integrated_loudness
 from autosing.signal.mel import MelSpec, log_mel
-from autosing.synthesis.conversion.keys import SourcePitch, auto_key, range_warnings, target_median_hz
+from autosing.synthesis.conversion.keys import SourcePitch, TrainedPitch, auto_key, range_warnings, target_median_hz
 from autosing.synthesis.conversion.levels import HIGHEST_PEAK, levelled
 from autosing.synthesis.conversion.singers import Singing, parse_singing
 from autosing.synthesis.conversion.sounding import _borders, griffin_lim_in_pieces
@@ -109,6 +111,19 @@ def test_a_key_outside_of_the_trained_range_is_told_with_the_range() -> None:
     assert range_warnings(source, 3, (80, 700)) == () == range_warnings(source, 30, None)
     (told,) = range_warnings(source, 24, (80, 700))
     assert "in the key +24 100 %" in told and "80 to 700 Hz" in told
+
+
+def test_what_was_trained_is_told_by_the_contract_or_beside_the_weights() -> None:
+    model = torch.nn.Module()
+    contract = {"singers": ["ada", "ben"], "f0_medians_hz": {"ada": 210.0}, "f0_range_hz": [90, 600]}
+    told = TrainedPitch.of(LoadedModel(model, contract, ""))
+    assert told == TrainedPitch({"ada": 210.0}, (90.0, 600.0))
+    assert TrainedPitch.of(LoadedModel(model, {}, "")) == TrainedPitch({}, None)
+    # The row before the singers' is that of all; 0 was never measured.
+    model.register_buffer("f0_medians_hz", torch.tensor([190.0, 0.0, 130.0]))
+    model.register_buffer("f0_range_hz", torch.tensor([80.0, 700.0]))
+    contract = {"singers": ["ada", "ben"]}
+    assert TrainedPitch.of(LoadedModel(model, contract, "")) == TrainedPitch({"ben": 130.0}, (80.0, 700.0))
 
 
 def tone(level: float, seconds: float = 2.0, sample_rate: int = 24_000) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from autosing.models.directory import LoadedModel, load_model
+from autosing.models.directory import LoadedModel
 from autosing.signal.decode import Audio
 from autosing.signal.errors import CheckpointError, UsageError
 from autosing.signal.framing import frames
@@ -34,7 +34,7 @@ from autosing.synthesis.conversion.sources import SourceFacts
 from autosing.synthesis.conversion.voices import EMBEDDING, PITCH, Features, Voices
 from autosing.synthesis.conversion.wanted import Wanted
 from autosing.synthesis.conversion.windows import Source, Windows
-from autosing.synthesis.resynthesize import GRIFFIN_LIM, Series, Way, way_of, with_spec
+from autosing.synthesis.resynthesize import Series, Way, with_spec
 
 if TYPE_CHECKING:
     from autosing.models.svc import Sampling, SvcFields, SvcModel
@@ -97,20 +97,6 @@ class Converter:
         self._features = features
         self._voices = Voices(features, reference, float(self.rates["f0_hz"]) if "f0_hz" in self._columns else None)
         features.check(self._columns)
-
-    @classmethod
-    def load(
-        cls,
-        model: str,
-        features: Features,
-        vocoder: str = GRIFFIN_LIM,
-        reference: Callable[[str], Audio | None] = lambda name: None,
-        device: str = "cpu",
-    ) -> "Converter":
-        """Returns the converter of a model directory and a vocoder's, or `griffin-lim`; see the class."""
-        made = cls(load_model(model), way_of(vocoder), features, reference)
-        made.to(device)
-        return made
 
     @property
     def singers(self) -> tuple[str, ...]:

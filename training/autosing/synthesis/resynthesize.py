@@ -145,7 +145,11 @@ class ByVocoder:
             pitch = series["f0_hz"]
             told = (pitch.values, series["voiced"].values, pitch.rate)
             f0_hz = f0_at_samples(*told, n_frames * spec.hop, spec.sample_rate)
-        return np.concatenate(list(synthesise(self.model, inputs, f0_hz, self.seed)))
+        wave, done = np.empty(n_frames * spec.hop, np.float32), 0
+        for piece in synthesise(self.model, inputs, f0_hz, self.seed):
+            wave[done : done + len(piece)] = piece
+            done += len(piece)
+        return wave
 
     def _tokens(self, name: str, stream: Series) -> Array:
         rate = Fraction(self.model.fields.streams[name])
