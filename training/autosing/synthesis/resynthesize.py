@@ -124,7 +124,7 @@ class ByVocoder:
         return {"definitions": definitions} if streams else {"mel": dict(self.model.fields.mel)}
 
     def make(self, series: Mapping[str, Series]) -> Wave:
-        from autosing.models.excitation import f0_at_samples
+        from autosing.models.excitation import f0_between
         from autosing.models.vocoder import synthesise, tokens_at
 
         spec, streams = self.model.spec, self.model.fields.streams
@@ -144,7 +144,7 @@ class ByVocoder:
         if self.model.fields.use_f0:
             pitch = series["f0_hz"]
             told = (pitch.values, series["voiced"].values, pitch.rate)
-            f0_hz = f0_at_samples(*told, n_frames * spec.hop, spec.sample_rate)
+            f0_hz = lambda first, last: f0_between(*told, first, last, spec.sample_rate)  # noqa: E731
         wave, done = np.empty(n_frames * spec.hop, np.float32), 0
         for piece in synthesise(self.model, inputs, f0_hz, self.seed):
             wave[done : done + len(piece)] = piece
