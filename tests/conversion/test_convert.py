@@ -12,7 +12,7 @@ from autosing.models.directory import load_model
 from autosing.models.svc import convert_mel
 from autosing.pipeline.contract_columns import ContractColumns
 from autosing.signal.decode import Audio
-from autosing.signal.errors import CheckpointError, UsageError
+from autosing.signal.errors import CheckpointError, RowError, UsageError
 from autosing.signal.loudness import integrated_loudness
 from autosing.signal.resample import resample
 from autosing.synthesis.convert import Converted, Converter, Wanted, svc_of
@@ -227,6 +227,14 @@ def test_a_teacher_takes_its_steps_and_formants_and_guidance_are_heard(studio: S
     )
     np.testing.assert_array_equal(coarse, again)
     assert not np.allclose(coarse, moved, atol=1e-3)
+
+
+def test_a_source_may_be_short_but_not_next_to_nothing(plain: Converter, studio: Studio) -> None:
+    wanted, middle = Wanted(studio.singers[0]), sung()[HZ:]
+    assert len(plain.convert(recorded(middle[: HZ // 10]), wanted).wave) == HZ // 10
+    for n_samples in (1, 10, HZ // 20):
+        with pytest.raises(RowError, match=r"s long; give at least 0\.1 s"):
+            plain.convert(recorded(middle[:n_samples]), wanted)
 
 
 def test_a_silent_source_stays_silent(plain: Converter, studio: Studio) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from autosing.models.directory import LoadedModel
 from autosing.signal.decode import Audio
-from autosing.signal.errors import CheckpointError, UsageError
+from autosing.signal.errors import CheckpointError, RowError, UsageError
 from autosing.signal.framing import frames
 from autosing.signal.mel import MelSpec
 from autosing.signal.typed import of_mapping
@@ -46,6 +46,8 @@ __all__ = ["Converted", "Converter", "Features", "Wanted"]
 
 ENERGY = "energy"
 TEACHER_STEPS, STUDENT_STEPS = 18, 1
+# Of less than this some column may have no frame.
+SHORTEST_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,13 @@ class Converter:
             tell: told which part of the work begins, and how far drawing the mel is.
 
         Raises:
-            RowError: a stage refuses the recording.
+            RowError: a stage refuses the recording, or it is too short.
             UsageError: the singer is unknown, or the model cannot do what is wanted.
         """
         clock = Clock(len(audio.samples) / audio.sample_rate, tell)
         singing, how = self.singing(wanted), self.sampling(wanted)
+        if clock.duration_s < SHORTEST_S:
+            raise RowError(f"the recording is {clock.duration_s:.3f} s long; give at least {SHORTEST_S:g} s")
         source = SourceFacts.of(audio)
         if source.is_silent:
             return self._silence(audio, wanted, source)
