@@ -1,7 +1,8 @@
 """What several tests share: where real recordings lie, when they are there, and tiny models."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,10 +42,10 @@ def save_codec() -> Callable[[Path, int], str]:
 
 
 @pytest.fixture(scope="session")
-def save_content() -> Callable[[Path, int, int], str]:
+def save_content() -> Callable[..., str]:
     """Writes a tiny content encoder for features of a width; returns its path."""
 
-    def save(path: Path, feature_dim: int, seed: int) -> str:
+    def save(path: Path, feature_dim: int, seed: int, contract: Mapping[str, Any] | None = None) -> str:
         import torch
 
         from autosing.models.content import ContentEncoder, ContentFields
@@ -52,7 +53,28 @@ def save_content() -> Callable[[Path, int, int], str]:
 
         torch.manual_seed(seed)
         fields = ContentFields("50", feature_dim, 1, 7, 16, 0.1, 40, 50.0, 8, 16, 2, 0.0)
-        save_model(path, ContentEncoder(fields).eval(), {})
+        save_model(path, ContentEncoder(fields).eval(), contract or {})
+        return str(path)
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def save_semantic() -> Callable[..., str]:
+    """Writes a tiny semantic bottleneck for features of a width, whose codes are 16 of 16; returns its path."""
+
+    def save(path: Path, feature_dim: int, seed: int, contract: Mapping[str, Any] | None = None) -> str:
+        import numpy as np
+        import torch
+
+        from autosing.models.directory import save_model
+        from autosing.models.semantic import Semantic, SemanticFields
+
+        torch.manual_seed(seed)
+        model = Semantic(SemanticFields("50", feature_dim, "25", 16, 8, 0.1, ("", "A", "N"), 16, 2, 2))
+        model.begin_with([np.random.default_rng(seed).standard_normal((600, feature_dim))])
+        tokens = {"rate": "25", "size": 16}
+        save_model(path, model.eval(), {"tokens": tokens, **(contract or {})})
         return str(path)
 
     return save

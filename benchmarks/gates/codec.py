@@ -1,11 +1,12 @@
 """Gate of the codec: on held-out synthetic songs each level lowers the error, and all beat k-means at equal bits.
 
-    python benchmarks/gates/codec.py [--steps N] [--set recipe.field=value ...]
+    python benchmarks/gates/codec.py [--steps N] [--wave-steps N] [--set recipe.field=value ...]
 
 The error is the log-mel's, once of what the decoder tells beside k-means' centroids, and once of the waves, where those
 of k-means are Griffin-Lim's. Codes go into columns, from there into tars, and come out as the codec gave them.
 """
 
+import argparse
 import sys
 import tempfile
 import time
@@ -51,6 +52,7 @@ def main() -> None:
     """Prints the figures; exit code 1 where a limit is passed."""
     parser = options_of(__doc__, 600)
     options_of_a_run(parser)
+    parser.add_argument("--wave-steps", type=int, default=0, help="by the sound that is made, after those by its mel")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
@@ -59,24 +61,28 @@ def main() -> None:
             source = SyntheticSource(options.songs, options.seconds, 0, 8)
             built(folder / "synthetic", source, SAMPLES["vocoder"], ("f0",))
         torch.set_num_threads(options.threads)
-        settings = ["size=tiny", "n_codes=256", "code_dim=32", "lr=1e-3", "warmup_steps=20", "seconds_per_batch=32"]
-        settings += [
-            "resynthesis=mel",
-            "adversarial_weight=0",
-            "ema_decay=0.99",
-            f"seed={options.seed}",
-            "validate_samples=8",
-        ]
-        settings += only_at_the_end(options.steps)
-        started = time.process_time()
-        run = train("codec", shards, folder / f"run-{options.seed}", [*settings, *options.set])
-        assert run.model is not None
-        print(f"trained in {time.process_time() - started:.0f} CPU s")
-        codec = load_codec(str(run.model), device="cpu")
-        network = load_model(run.model).model
+        by_mel = ["resynthesis=mel", "lr=1e-3", "seconds_per_batch=32", *only_at_the_end(options.steps)]
+        model = trained(shards, folder / f"run-{options.seed}", by_mel, options)
+        if options.wave_steps:
+            by_wave = ["lr=5e-4", "seconds_per_batch=8", "crop_s=1", f"begin_from={model}"]
+            by_wave += only_at_the_end(options.wave_steps)
+            model = trained(shards, folder / f"run-{options.seed}-waves", by_wave, options)
+        codec, network = load_codec(model, device="cpu"), load_model(model).model
         assert isinstance(network, Codec)
-        good = [judged(codec, network, shards), round_trip(folder, codec, str(run.model))]
+        good = [judged(codec, network, shards), round_trip(folder, codec, model)]
     sys.exit(not all(good))
+
+
+def trained(shards: Path, folder: Path, settings: list[str], options: argparse.Namespace) -> str:
+    """Returns the model of a run, which is made unless it is there."""
+    model = folder / "model"
+    if not model.exists():
+        usual = ["size=tiny", "n_codes=256", "code_dim=32", "warmup_steps=20", "adversarial_weight=0", "ema_decay=0.99"]
+        usual += [f"seed={options.seed}", "validate_samples=8"]
+        started = time.process_time()
+        train("codec", shards, folder, [*usual, *settings, *options.set])
+        print(f"{folder.name}: trained in {time.process_time() - started:.0f} CPU s", flush=True)
+    return str(model)
 
 
 def judged(codec: AnyCodec, network: Codec, shards: Path) -> bool:

@@ -20,16 +20,12 @@ from autosing.pipeline.threads import one_thread
 
 one_thread()
 
-import numpy as np  # noqa: E402
-import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
 from synthetic_set import built, only_at_the_end, options_of, options_of_a_run  # noqa: E402
 
-from autosing.models.directory import LoadedModel, load_model  # noqa: E402
-from autosing.models.excitation import f0_at_samples  # noqa: E402
-from autosing.models.svc import Sampling, SvcModel, convert_mel  # noqa: E402
-from autosing.models.svc_input import svc_inputs  # noqa: E402
-from autosing.models.vocoder import Vocoder, synthesise  # noqa: E402
+from autosing.evaluation.conversion.compare import COARSE, SOURCE, Request, compare_conversions  # noqa: E402
+from autosing.evaluation.conversion.songs import Choice  # noqa: E402
+from autosing.evaluation.heard import Figures  # noqa: E402
 from autosing.pipeline.construct.inputs import NamedDataset  # noqa: E402
 from autosing.pipeline.construct.sample import SAMPLES  # noqa: E402
 from autosing.pipeline.construct.shards import construct_dataset  # noqa: E402
@@ -38,40 +34,17 @@ from autosing.pipeline.ingest.partitions import NewSong, append_songs  # noqa: E
 from autosing.pipeline.ingest.synthetic import REFERENCE_COLUMNS, SyntheticSource  # noqa: E402
 from autosing.pipeline.run import RunOptions, process  # noqa: E402
 from autosing.pipeline.settings import Project  # noqa: E402
-from autosing.signal.f0 import f0  # noqa: E402
 from autosing.signal.singer import song  # noqa: E402
 from autosing.signal.voice import Voice, voices  # noqa: E402
-from autosing.training.metrics import (  # noqa: E402
-    PitchTrack,
-    SingerProbe,
-    fd_mel,
-    global_variance_error,
-    log_f0_correlation,
-    mcd,
-    mel_cepstra,
-    mel_l1,
-)
 from autosing.training.run import train  # noqa: E402
-from autosing.training.shards import ShardSet  # noqa: E402
 
-Array = npt.NDArray[Any]
-SINGERS, TRACK_HZ = 8, 100
+SINGERS = 8
 # Seeds of the songs that are converted, apart from those of the set.
 FIRST_UNSEEN = 5_000_000
 STAGES = ("ssl", "units", "f0", "energy", "mel")
 COLUMNS = {"units": "units.units", **SAMPLES["svc"].columns}
-TEACHER = Sampling(steps=18, solver="heun")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A song of one singer, as it is given, and of another, as it is wanted: columns, semitones between, and mel."""
-
-    given: Mapping[str, Array]
-    source: str
-    target: str
-    key: float
-    wanted: Array
+STEPS = 18
+OF_OBJECTIVE = {"consistency": ["grid=20"], "easy": [], "trajectory": ["grid=8"]}
 
 
 @dataclass
@@ -105,6 +78,7 @@ def main() -> None:
     parser.add_argument("--vocoder-steps", type=int, default=60)
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--objective", action="append", default=[])
+    parser.add_argument("--page", type=Path, help="a folder for a page to listen to")
     parser.add_argument("--content", choices=("units", "soft_units"), default="soft_units")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -112,24 +86,21 @@ def main() -> None:
         folder = options.keep or Path(scratch)
         source = SyntheticSource(options.songs, options.seconds, 0, SINGERS)
         shards = built_with_content(folder, source)
-        teacher = trained("svc", shards, folder / "teacher", options.steps, of_teacher(options))
+        trained("svc", shards, folder / "teacher", options.steps, of_teacher(options))
         vocoder = trained("vocoder", shards, folder / "vocoder", options.vocoder_steps, OF_VOCODER)
-        pairs = list(read_pairs(folder, options.pairs, options.seconds))
-        table = Table(pairs, probe_of(shards), vocoder.model, teacher)
-        table.head()
-        table.row("source as it is", [pair.given["mel"] for pair in pairs], 0.0)
-        table.row("target as it is", [pair.wanted for pair in pairs], 0.0)
-        coarse = table.of("coarse mel alone", teacher, Sampling(0))
-        full = table.of("teacher, 18 steps of Heun", teacher, TEACHER)
-        forced = table.of("teacher, 1 step", teacher, Sampling(1, "euler"))
-        passed = judged_teacher(coarse, full, table.rows["source as it is"])
-        for objective in options.objective:
-            told = [f"objective={objective}", f"begin_from={folder / 'teacher' / 'model'}", f"seed={options.seed}"]
-            told += ["seconds_per_batch=64", "crop_s=2.56", "lr=1e-3", "warmup_steps=20", "ema_decay=0.95"]
-            name = f"student-{objective}"
-            student = trained("svc_student", shards, folder / name, options.student_steps, told)
-            rows = {n: table.of(f"{objective}, {n} calls", student, Sampling(n)) for n in (1, 2, 4)}
-            passed &= judged_student(objective, rows[1], full, forced)
+        students = {name: student_of(name, shards, folder, options) for name in options.objective}
+        pairs = read_pairs(folder, options.pairs, options.seconds)
+        voices = Dataset(str(folder / "set" / "songs"))
+        models = (str(folder / "teacher" / "model"), *students.values())
+        choice = Choice(2 * options.pairs, (), parallel=True)
+        request = Request(models, vocoder, choice, STEPS, seed=options.seed, voices=voices)
+        result = compare_conversions(pairs, request, options.page)
+        print("\n".join(result.lines))
+        of = result.figures
+        full, forced = of[f"teacher, {STEPS} steps"], of["teacher, 1 step"]
+        passed = judged_teacher(of[f"teacher, {COARSE} alone"], full, of[SOURCE])
+        for name in students:
+            passed &= judged_student(name, of[f"student-{name}, 1 call"], full, forced)
     sys.exit(not passed)
 
 
@@ -169,7 +140,15 @@ def processed(folder: Path, url: str) -> Dataset:
     return dataset
 
 
-def trained(recipe: str, shards: Path, folder: Path, steps: int, settings: Sequence[str]) -> LoadedModel:
+def student_of(objective: str, shards: Path, folder: Path, options: Any) -> str:
+    """Returns a student of the teacher, by an objective."""
+    told = [f"objective={objective}", f"begin_from={folder / 'teacher' / 'model'}", f"seed={options.seed}"]
+    told += ["seconds_per_batch=24", "crop_s=1.92", "lr=1e-3", "warmup_steps=20", "ema_decay=0.98"]
+    told += ["validate_samples=16", *OF_OBJECTIVE[objective]]
+    return trained("svc_student", shards, folder / f"student-{objective}", options.student_steps, told)
+
+
+def trained(recipe: str, shards: Path, folder: Path, steps: int, settings: Sequence[str]) -> str:
     """Returns a model of the set, trained unless it is there."""
     model = folder / "model"
     if not model.exists():
@@ -178,122 +157,24 @@ def trained(recipe: str, shards: Path, folder: Path, steps: int, settings: Seque
         assert result.model is not None
         told = {name: round(value, 3) for name, value in result.metrics.items()}
         print(f"{folder.name}: {steps} steps, {time.process_time() - started:.0f} CPU s, {told}", flush=True)
-    return load_model(model)
+    return str(model)
 
 
-def read_pairs(folder: Path, n: int, seconds: float) -> Iterator[Pair]:
-    """Yields songs that nothing was trained on, with their columns."""
+def read_pairs(folder: Path, n: int, seconds: float) -> Dataset:
+    """Returns songs that nothing was trained on, each by two singers, with their columns."""
     url = str(folder / "pairs")
     if not Path(url).exists():
         append_songs(url, PairSource(n, seconds).songs(), REFERENCE_COLUMNS)
-    dataset = processed(folder, url)
-    rows = {row.id: row.values for row in dataset.read(list(COLUMNS.values()))}
-    names = sorted(rows)
-    for (one, other), (voice, wanted) in zip(zip(names[::2], names[1::2], strict=True), pairs_of(n), strict=True):
-        given = {name: np.asarray(rows[one][address]) for name, address in COLUMNS.items()}
-        key = wanted.lowest_midi - voice.lowest_midi
-        mel = np.asarray(rows[other]["mel.mel"], np.float32)
-        length = min(len(mel), len(given["mel"]))
-        yield Pair(
-            given | {"mel": given["mel"][:length].astype(np.float32)}, voice.name, wanted.name, key, mel[:length]
-        )
-
-
-def probe_of(shards: Path) -> SingerProbe:
-    """Returns a probe of the training songs' singers."""
-    data = ShardSet.open(shards, "train")
-    read = [data.read(i, ["mel"]) for i in range(len(data))]
-    return SingerProbe.fit([r.series["mel"].astype(np.float32) for r in read], [str(r.info["singer"]) for r in read])
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What is said of a way, means over pairs; seconds are of all."""
-
-    mel_l1: float
-    fd_mel: float
-    gv_error_db: float
-    seconds: float
-
-
-class Table:
-    """Rows of figures, printed as they come."""
-
-    def __init__(self, pairs: Sequence[Pair], probe: SingerProbe, vocoder: Any, teacher: LoadedModel) -> None:
-        assert isinstance(vocoder, Vocoder)
-        self.pairs, self.probe, self.vocoder, self.rows = pairs, probe, vocoder, dict[str, Figures]()
-        self.singers = list(teacher.contract["singers"])
-
-    def head(self) -> None:
-        """Prints the head."""
-        titles = ["by", "mel-L1", "FD-mel", "GV error, dB", "MCD, dB", "log-F0 correlation", "F0 within 50 cents, %"]
-        titles += ["sounds like the target, %", "like the source, %", "s"]
-        print("| " + " | ".join(titles) + " |\n" + "|---" * len(titles) + "|")
-
-    def of(self, name: str, loaded: LoadedModel, how: Sampling) -> Figures:
-        """Prints a row of a model."""
-        model = loaded.model
-        assert isinstance(model, SvcModel)
-        rates = rates_of_contract(loaded)
-        given = [self._inputs(pair, model, rates) for pair in self.pairs]
-        started = time.process_time()
-        mels = [np.concatenate(list(convert_mel(model, inputs, how))) for inputs in given]
-        return self.row(name, mels, time.process_time() - started)
-
-    def _inputs(self, pair: Pair, model: SvcModel, rates: Mapping[str, Any]) -> dict[str, Array]:
-        n_frames, fields = len(pair.wanted), model.fields
-        given = svc_inputs(pair.given, fields.streams, fields.tokens, n_frames, rates, pair.key)
-        weights = np.zeros((n_frames, len(self.singers) + 1), np.float32)
-        weights[:, 1 + self.singers.index(pair.target)] = 1
-        return {**given, "singer_weights": weights}
-
-    def row(self, name: str, mels: Sequence[Array], seconds: float) -> Figures:
-        """Prints a row of mels."""
-        wanted = [pair.wanted for pair in self.pairs]
-        told = self.probe.predict(mels)
-        like = [
-            100 * np.mean([t == getattr(p, who) for t, p in zip(told, self.pairs, strict=True)])
-            for who in ("target", "source")
-        ]
-        pitch = np.nanmean([self._pitch(pair, mel) for pair, mel in zip(self.pairs, mels, strict=True)], axis=0)
-        found = Figures(mel_l1(mels, wanted), fd_mel(mels, wanted), global_variance_error(mels, wanted), seconds)
-        shown = [f"{found.mel_l1:.3f}", f"{found.fd_mel:.2f}", f"{found.gv_error_db:.2f}", f"{pitch[0]:.2f}"]
-        shown += [f"{pitch[1]:.4f}", f"{100 * pitch[2]:.1f}", f"{like[0]:.0f}", f"{like[1]:.0f}", f"{seconds:.2f}"]
-        print(f"| {name} | " + " | ".join(shown) + " |", flush=True)
-        self.rows[name] = found
-        return found
-
-    def _pitch(self, pair: Pair, mel: Array) -> tuple[float, float, float]:
-        """Returns MCD beside the target's copy-synthesis, and how the pitch heard goes with the pitch asked for."""
-        spec = self.vocoder.spec
-        hz = np.asarray(pair.given["f0_hz"]) * 2 ** (pair.key / 12)
-        at = f0_at_samples(hz, pair.given["voiced"], 100, len(mel) * spec.hop, spec.sample_rate)
-        sound, copy = (np.concatenate(list(synthesise(self.vocoder, {"mel": m}, at))) for m in (mel, pair.wanted))
-        n = len(sound) * TRACK_HZ // spec.sample_rate
-        heard = f0(sound, spec.sample_rate, n)
-        track = PitchTrack(heard.f0_hz, heard.voiced)
-        asked = PitchTrack(hz[:n], np.asarray(pair.given["voiced"][:n]))
-        both = np.asarray(track.voiced[: len(asked.voiced)], bool) & np.asarray(asked.voiced, bool)
-        cents = 1200 * np.abs(np.log2(np.maximum(track.f0_hz[: len(hz)], 1) / np.maximum(asked.f0_hz, 1)))
-        near = float(np.mean(cents[both] <= 50)) if both.any() else float("nan")
-        distortion = mcd(*(mel_cepstra(wave, spec.sample_rate) for wave in (sound, copy)))
-        return distortion, log_f0_correlation(track, asked), near
-
-
-def rates_of_contract(loaded: LoadedModel) -> dict[str, Any]:
-    """Returns the rates of a model's contract as fractions."""
-    from fractions import Fraction
-
-    return {name: Fraction(rate) for name, rate in loaded.contract["rates"].items()}
+    return processed(folder, url)
 
 
 def judged_teacher(coarse: Figures, full: Figures, source: Figures) -> bool:
     """Prints how the teacher stands to the coarse mel and to the source; returns whether all limits hold."""
     checks = {
-        "FD-mel of the coarse mel's": (full.fd_mel / coarse.fd_mel, 0.70),
-        "global variance error of the coarse mel's": (full.gv_error_db / coarse.gv_error_db, 0.70),
-        "mel-L1 of the coarse mel's": (full.mel_l1 / coarse.mel_l1, 1.45),
-        "mel-L1 of the source's": (full.mel_l1 / source.mel_l1, 0.85),
+        "FD-mel of the coarse mel's": (full["fd_mel"] / coarse["fd_mel"], 0.70),
+        "global variance error of the coarse mel's": (full["gv_error_db"] / coarse["gv_error_db"], 0.70),
+        "mel-L1 of the coarse mel's": (full["mel_l1"] / coarse["mel_l1"], 1.45),
+        "mel-L1 of the source's": (full["mel_l1"] / source["mel_l1"], 0.85),
     }
     return told("teacher", checks)
 
@@ -301,11 +182,11 @@ def judged_teacher(coarse: Figures, full: Figures, source: Figures) -> bool:
 def judged_student(name: str, one: Figures, full: Figures, forced: Figures) -> bool:
     """Prints how a student of one call stands to its teacher; returns whether all limits hold."""
     checks = {
-        "FD-mel of the teacher's": (one.fd_mel / full.fd_mel, 1.2),
-        "global variance error of the teacher's": (one.gv_error_db / full.gv_error_db, 1.2),
-        "FD-mel of the teacher's in one step": (one.fd_mel / forced.fd_mel, 0.70),
-        "global variance error of the teacher's in one step": (one.gv_error_db / forced.gv_error_db, 0.70),
-        "time of the teacher's": (one.seconds / full.seconds, 1 / 20),
+        "FD-mel of the teacher's": (one["fd_mel"] / full["fd_mel"], 1.2),
+        "global variance error of the teacher's": (one["gv_error_db"] / full["gv_error_db"], 1.2),
+        "FD-mel of the teacher's in one step": (one["fd_mel"] / forced["fd_mel"], 0.70),
+        "global variance error of the teacher's in one step": (one["gv_error_db"] / forced["gv_error_db"], 0.70),
+        "time of the teacher's": (one["rtf"] / full["rtf"], 1 / 20),
     }
     return told(f"student by {name}", checks)
 

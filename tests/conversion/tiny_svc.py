@@ -79,18 +79,19 @@ class Studio:
         if not folder.exists():
             given = {"content": ("ssl",), "size": "tiny", "n_tokens": 8, **settings}
             task = svc(**given).task(self.manifest)
-            pitch = {"f0_medians_hz": dict(zip(self.singers, MEDIANS_HZ, strict=True)), "f0_range_hz": RANGE_HZ}
-            contract = {**task.contract(), **pitch, **(told or {})}
-            save_model(folder, self._network(task, distilled), contract)
+            save_model(folder, self._network(task, distilled), {**task.contract(), **(told or {})})
         return folder
 
     def _network(self, task: SvcTask, distilled: bool) -> SvcModel:
         torch.manual_seed(0)
         model = task.build()
         shards = ShardSet.open(self.folder / "shards", "train")
-        task.initialise(model, [shards.read(i, ["mel"]) for i in range(len(shards))])
+        task.initialise(model, [shards.read(i, ["mel", "f0_hz", "voiced"]) for i in range(len(shards))])
+        model.f0_medians_hz.copy_(torch.tensor([0.0, *MEDIANS_HZ])[: len(model.f0_medians_hz)])
+        model.f0_range_hz.copy_(torch.tensor(RANGE_HZ))
         if distilled:
-            model = SvcModel(replace(model.fields, distilled=True))
+            teacher, model = model, SvcModel(replace(model.fields, distilled=True))
+            model.load_state_dict(teacher.state_dict())
         # Layers that begin at zero would hide what they are given.
         with torch.no_grad():
             for weights in model.parameters():

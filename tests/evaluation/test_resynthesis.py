@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from published_checkpoints import BIGVGAN, LOW_PASS, MINI_NSF, bigvgan_weights, nsf_weights, save_gan
 
 from autosing.evaluation.resynthesis import Request, resynthesise
 from autosing.models.directory import save_model
+from autosing.models.published.importing import import_vocoder
 from autosing.models.vocoder import Vocoder, sized_vocoder
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.ingest.partitions import NewSong, append_songs
@@ -22,12 +24,26 @@ from autosing.signal.decode import decode
 from autosing.signal.errors import AutosingError
 from autosing.signal.mel import MelSpec
 
+DEFAULT_MEL = {
+    "sampling_rate": 24_000, "n_fft": 1024, "hop_size": 256, "win_size": 1024, "num_mels": 100, "fmin": 0,
+    "fmax": 12_000, "upsample_rates": [8, 8, 4], "upsample_kernel_sizes": [16, 16, 8],
+}  # fmt: skip
+
 
 def save_vocoder(path: Path, streams: dict[str, str], definitions: dict[str, str], spec: MelSpec | None = None) -> str:
     torch.manual_seed(0)
     model = Vocoder(sized_vocoder("tiny", "istft", spec or MelSpec(), True, streams, 8 if streams else 0)).eval()
     save_model(path, model, {"mel": {"spec": dict(model.fields.mel)}, "definitions": definitions})
     return str(path)
+
+
+def save_published(folder: Path, kind: str) -> str:
+    """Writes a published vocoder of the default mel, with random weights, as a model directory."""
+    config = {**BIGVGAN, **DEFAULT_MEL} if kind == "bigvgan" else {**MINI_NSF, **DEFAULT_MEL}
+    torch.manual_seed(0)
+    weights = bigvgan_weights(config, LOW_PASS) if kind == "bigvgan" else nsf_weights(config)
+    import_vocoder(save_gan(folder / f"{kind}_published", config, weights, "g.safetensors"), folder / kind)
+    return str(folder / kind)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +65,8 @@ def test_every_way_is_heard_beside_the_recording(processed: tuple[str, str], tmp
     assert record is not None
     of_mels = save_vocoder(tmp_path / "of_mels", {}, {})
     of_units = save_vocoder(tmp_path / "of_units", {"units": "50"}, {"units": record.definition})
-    models = ("griffin-lim", of_mels, of_units, codec)
+    published = [save_published(tmp_path, kind) for kind in ("bigvgan", "nsf_hifigan")]
+    models = ("griffin-lim", of_mels, of_units, codec, *published)
     result = resynthesise(Dataset(url), Request(models, songs=9, seconds=2), tmp_path / "out")
     assert len(result.lines) == 1 + len(models)
     figures = json.loads((tmp_path / "out" / "figures.json").read_text())
@@ -83,6 +100,7 @@ def test_one_seed_is_one_sound(processed: tuple[str, str], tmp_path: Path) -> No
     [
         ({"units": "50"}, {"units": "another"}, None, (), "units is computed otherwise than in the set"),
         ({}, {}, MelSpec(hop=512), (), r"was trained with mel\.hop = 512, and the data set's is 256"),
+        ({}, {}, MelSpec(filters="htk"), (), r"mel\.filters = 'htk', and the data set's is 'slaney'"),
         ({}, {}, None, ("mel",), "write NAME=ADDRESS"),
         ({"tokens_20": "50"}, {}, None, (), "tokens_20"),
     ],

@@ -13,6 +13,7 @@ import torch
 
 from autosing.models.acoustic import AcousticModel, sized
 from autosing.models.directory import (
+    check_contract,
     directory_digest,
     load_model,
     load_tensors,
@@ -251,6 +252,14 @@ def test_another_contract_is_refused_with_field_and_both_values(
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
         load_model(saved, expected)
+
+
+def test_a_mel_of_before_other_filters_came_has_those_there_were() -> None:
+    check_contract("the model", {"mel": {"spec": {}}}, {"mel": {"spec": {"filters": "slaney"}}}, exact=True)
+    check_contract("the model", {"mel": {"spec": {"filters": "slaney"}}}, {"mel": {"spec": {}}}, exact=True)
+    for found, expected in (({}, {"filters": "htk"}), ({"filters": "htk"}, {})):
+        with pytest.raises(CheckpointError, match=r"was trained with mel\.spec\.filters = '"):
+            check_contract("the model", {"mel": {"spec": found}}, {"mel": {"spec": expected}})
 
 
 def test_saving_again_replaces_the_whole_directory(saved: Path) -> None:

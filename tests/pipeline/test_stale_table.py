@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tiny_models import save_multires
 
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.ingest.partitions import NewSong, append_songs
@@ -44,13 +45,13 @@ def codec(
     tmp_path_factory: pytest.TempPathFactory,
     save_codec: Callable[[Path, int], str],
     save_content: Callable[[Path, int, int], str],
+    save_semantic: Callable[[Path, int, int], str],
 ) -> Path:
     """The codec of all runs."""
     folder = tmp_path_factory.mktemp("models")
-    MODELS["codes.model"], MODELS["content.model"] = (
-        save_codec(folder / "codec", 0),
-        save_content(folder / "content", 39, 0),
-    )
+    MODELS["codes.model"] = save_codec(folder / "codec", 0)
+    MODELS["content.model"] = save_content(folder / "content", 39, 0)
+    MODELS["semantic.model"] = save_semantic(folder / "semantic", 39, 0)
     return Path(MODELS["codes.model"])
 
 
@@ -109,7 +110,7 @@ TABLE: list[tuple[str, Change | None, tuple[str, ...], dict[int, frozenset[str]]
         "the features' context",
         None,
         ("ssl.context_s=1",),
-        {n: frozenset({"ssl", "units", "tokens", "content"}) for n in (0, 1, 2)},
+        {n: frozenset({"ssl", "units", "tokens", "content", "semantic"}) for n in (0, 1, 2)},
         ["tokens", "units"],
     ),
     ("a device", None, ("ssl.device=cpu",), {}, []),
@@ -146,37 +147,19 @@ def test_the_next_run_computes_exactly_what_a_change_made_stale(
     assert run(url, *settings).tasks == 0
 
 
-def save_multires(path: Path, seed: int) -> str:
-    """Writes a tiny adapter for MFCCs, whose codebooks lie in what it hears; returns its path."""
-    import torch
-
-    from autosing.models.directory import save_model
-    from autosing.models.multires import MultiResolution, sized_multires
-    from autosing.signal.mel import MelSpec
-
-    torch.manual_seed(seed)
-    told = {"rate": "50", "feature_dim": 39, "n_layers": 1, "resolutions_ms": (20, 40, 80)}
-    fields = sized_multires("tiny", MelSpec(), **told, n_tokens=8, code_dim=4, use_f0=False)
-    model = MultiResolution(fields).train()
-    with torch.no_grad():
-        for _ in range(3):
-            model(torch.randn(2, 64, 39), torch.tensor([64, 64]))
-    save_model(path, model.eval(), {})
-    return str(path)
-
-
-@pytest.mark.parametrize("stage", ["codes", "content", "tokens"])
+@pytest.mark.parametrize("stage", ["codes", "content", "semantic", "tokens"])
 def test_another_model_makes_its_columns_stale_and_the_same_one_elsewhere_does_not(
     songs: Path,
     tmp_path: Path,
     stage: str,
     save_codec: Callable[[Path, int], str],
     save_content: Callable[[Path, int, int], str],
+    save_semantic: Callable[[Path, int, int], str],
 ) -> None:
     def save(name: str, seed: int) -> str:
         path = tmp_path / name
-        if stage == "content":
-            return save_content(path, 39, seed)
+        if stage in ("content", "semantic"):
+            return (save_content if stage == "content" else save_semantic)(path, 39, seed)
         return save_codec(path, seed) if stage == "codes" else save_multires(path, seed)
 
     url, setting = str(shutil.copytree(songs, tmp_path / "set")), f"{stage}.model"

@@ -10,10 +10,11 @@ import torch
 import torchaudio
 
 from autosing.signal.errors import UsageError
-from autosing.signal.mel import MelSpec, log_mel, log_mel_torch, slaney_filters
+from autosing.signal.mel import MelSpec, log_mel, log_mel_torch, mel_filters, slaney_filters
 
 SPEC = MelSpec()
 SOFT_VC = MelSpec(sample_rate=16_000, hop=160, n_mels=128, fmax_hz=8_000.0)
+VOCOS = MelSpec(floor=1e-7, filters="htk")
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -55,6 +56,26 @@ def test_mel_is_the_formula(spec: MelSpec) -> None:
     assert np.abs(log_mel(wave, spec, 600) - by_formula(wave, spec)).max() < 1e-4
 
 
+def test_htk_filters_are_torchaudios() -> None:
+    expected = torchaudio.functional.melscale_fbanks(513, 0.0, 12_000.0, 100, 24_000, norm=None, mel_scale="htk")
+    assert np.abs(mel_filters(VOCOS) - expected.T.numpy()).max() < 2e-5
+    assert np.array_equal(mel_filters(SPEC), slaney_filters(SPEC)) and not np.array_equal(mel_filters(SPEC), expected.T)
+
+
+def test_the_mel_of_vocos_is_torchaudios_in_sound_and_in_silence() -> None:
+    wave = song(300 * 256)
+    wave[100 * 256 : 200 * 256] = 0
+    reference = torchaudio.transforms.MelSpectrogram(24_000, 1024, 1024, 256, n_mels=100, power=1.0, center=False)
+    expected = reference(torch.from_numpy(np.pad(wave, 384, mode="reflect"))).clamp(min=1e-7).log().T.numpy()
+    assert np.abs(log_mel(wave, VOCOS, 300) - expected).max() < 2e-3
+    assert log_mel(wave, VOCOS, 300)[150].max() == pytest.approx(np.log(1e-7))
+
+
+def test_a_spec_comes_back_from_its_mapping_and_says_nothing_of_what_older_ones_did_not() -> None:
+    assert MelSpec(**VOCOS.as_mapping()) == VOCOS and VOCOS.as_mapping()["filters"] == "htk"
+    assert MelSpec(**SPEC.as_mapping()) == SPEC and "filters" not in SPEC.as_mapping()
+
+
 def test_the_torch_form_is_the_same() -> None:
     wave = song(256 * 600)
     assert np.allclose(log_mel_torch(torch.from_numpy(wave)[None], SPEC)[0].T, log_mel(wave, SPEC, 600), atol=1e-5)
@@ -91,10 +112,11 @@ def test_a_wave_is_zero_padded_or_cut_to_its_frames() -> None:
 
 
 def test_gradients_are_finite_in_silence_and_right_in_sound() -> None:
-    silence = torch.zeros(1, 2048, requires_grad=True)
-    log_mel_torch(silence, SPEC).sum().backward()  # type: ignore[no-untyped-call]
-    assert silence.grad is not None
-    assert torch.isfinite(silence.grad).all()
+    for spec in (SPEC, VOCOS):
+        silence = torch.zeros(1, 2048, requires_grad=True)
+        log_mel_torch(silence, spec).sum().backward()  # type: ignore[no-untyped-call]
+        assert silence.grad is not None
+        assert torch.isfinite(silence.grad).all()
 
     wave = torch.from_numpy(song(2048))[None].requires_grad_()
     log_mel_torch(wave, SPEC).mean().backward()  # type: ignore[no-untyped-call]
@@ -119,6 +141,7 @@ def test_autocast_does_not_lower_the_precision() -> None:
         ({"win": 2048}, "neither may be above n_fft, 1024"),
         ({"sample_rate": 16_000}, "not inside 0 to 8000 Hz, half the sample rate"),
         ({"fmin_hz": -1.0}, "from -1 to 12000 Hz"),
+        ({"filters": "bark"}, "filters is 'bark'; there are: slaney, htk"),
     ],
 )
 def test_a_spec_that_cannot_be_computed_is_refused(wrong: dict[str, Any], told: str) -> None:

@@ -86,11 +86,13 @@ def models(
     tmp_path_factory: pytest.TempPathFactory,
     save_codec: Callable[[Path, int], str],
     save_content: Callable[[Path, int, int], str],
+    save_semantic: Callable[[Path, int, int], str],
 ) -> tuple[str, ...]:
     folder = tmp_path_factory.mktemp("models")
     return (
         f"codes.model={save_codec(folder / 'codec', 0)}",
         f"content.model={save_content(folder / 'content', MFCC_DIM, 0)}",
+        f"semantic.model={save_semantic(folder / 'semantic', MFCC_DIM, 0)}",
     )
 
 

@@ -28,3 +28,19 @@ def save_checkpoint(folder: Path, kind: str, task: str, normalises: bool = False
     preprocessor = {"do_normalize": normalises, "sampling_rate": 16_000}
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     return folder
+
+
+def save_wave_content(path: Path, checkpoint: Path, seed: int = 0, **heads: Any) -> str:
+    """Saves a content encoder on sound that begins as a checkpoint, as a model directory; returns its path."""
+    from autosing.models.directory import save_model
+    from autosing.models.wave_content import WaveContentEncoder, WaveContentFields, architecture
+    from autosing.signal.checkpoint import Checkpoint
+
+    told = Checkpoint(str(checkpoint))
+    torch.manual_seed(seed)
+    usual = {"n_units": 7, "soft_dim": 12, "temperature": 0.1, "pitch_bins": 40, "pitch_cents": 50.0, "dynamic_bins": 8}
+    fields = WaveContentFields(architecture(str(checkpoint), told.config, 0, 0.0), False, **{**usual, **heads})
+    model = WaveContentEncoder(fields)
+    model.take(told.load())
+    save_model(path, model.eval(), {})
+    return str(path)

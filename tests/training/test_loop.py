@@ -148,9 +148,13 @@ OVERFIT = {
     "unit_vocoder": ["size=tiny", "adversarial_weight=0", "ema_decay=0", "generator=istft", "steps=60"],
     "vocoder": ["size=tiny", "adversarial_weight=0", "ema_decay=0", "quieter_db=0", "steps=40"],
     "pitdyn": ["size=tiny", "dropout=0", "steps=120"],
+    "semantic": ["size=tiny", "n_tokens=64", "code_dim=16", "text_weight=0", "steps=100"],
     "soft_units": ["size=tiny", "dropout=0", "masked_share=0", "n_units=12", "soft_dim=32", "steps=60"],
+    "soft_hubert": ["dropout=0", "masked_share=0", "n_units=12", "soft_dim=32", "steps=120", "schedule=cosine"],
     "acoustic": ["size=tiny", "steps=130", "singer_dropout=0"],
     "svc": ["size=tiny", "content=units", "n_tokens=12", "singer_dropout=0", "dropout=0", "ema_decay=0", "steps=200"],
+    # Of a teacher that has learned the same samples.
+    "svc_student": ["objective=trajectory", "grid=10", "solver=euler", "singer_dropout=0", "ema_decay=0", "steps=60"],
     # With what the toy's mels depend on, which the recipe itself goes without.
     "soft_vc": ["size=tiny", "steps=130", "schedule=cosine", "use_f0=true", "use_singer=true", "singer_dropout=0"],
     "toy_gan:recipe": ["steps=300", "adversarial=0"],
@@ -164,13 +168,18 @@ def test_every_recipe_is_among_those_that_learn_by_heart() -> None:
 @pytest.mark.parametrize(
     "recipe", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("aligner")) for name in OVERFIT]
 )
-def test_four_samples_are_learned_by_heart(tmp_path: Path, recipe: str) -> None:
+def test_four_samples_are_learned_by_heart(tmp_path: Path, hubert: str, recipe: str) -> None:
     make = voiced_sample if {"audio", "ssl"} & {*default_config(recipe).columns} else sung_sample
     samples = [make(number, 0.3) for number in range(4)]
     data = write_set(tmp_path / "set", {"train": [samples], "valid": [aliases(samples)]})
     steps = next(setting for setting in OVERFIT[recipe] if setting.startswith("steps"))
     often = [steps.replace("steps", name) for name in ("validate_every", "log_every", "save_every")]
-    settings = [*OVERFIT[recipe], *often, "seconds_per_batch=2", "warmup_steps=10", "lr=6e-3"]
+    usual = ["seconds_per_batch=2", "warmup_steps=10", "lr=6e-3"]
+    settings = [*OVERFIT[recipe], *often, *usual]
+    settings += [f"encoder={hubert}"] if recipe == "soft_hubert" else []
+    if recipe == "svc_student":
+        teacher = train("svc", data, tmp_path / "teacher", [*OVERFIT["svc"], *usual])
+        settings.append(f"begin_from={teacher.model}")
     result = train(recipe, data, tmp_path / "run", settings)
     task = apply_settings(default_config(recipe), settings).task(Manifest.read(data))
     assert result.metrics[f"valid/{task.metric}"] <= task.overfit_bound

@@ -20,6 +20,7 @@ STEPS = 20
 COMMON = ["steps=20", "seconds_per_batch=1", "microbatches=4", "warmup_steps=5", "log_every=1", "save_every=10"]
 RECIPES = {
     "acoustic": ["size=tiny", "ema_decay=0.9", *COMMON],
+    "svc": ["size=tiny", "content=units", "n_tokens=12", "ema_decay=0.9", "valid_steps=1", *COMMON],
     "toy_gan:recipe": ["optimiser=muon", "crop_s=0.7", *COMMON],
 }
 

@@ -99,14 +99,16 @@ OF_SOUND = {
     "multires": ["n_tokens=16", "code_dim=4", "resynthesis=mel", "adversarial_weight=0"],
     "vocoder": ["crop_s=0.4", "adversarial_from=2"],
     "unit_vocoder": ["crop_s=0.4"],
+    "semantic": ["n_tokens=16", "code_dim=4"],
     "soft_units": ["n_units=12"],
     "pitdyn": [],
+    "soft_hubert": ["n_units=12", "pitch_bins=40", "dynamic_bins=8", "unmasked_weight=0.5", "masked_span=3"],
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", OF_SOUND)
-def test_codebooks_judges_and_averages_go_on_as_they_were(tmp_path: Path, recipe: str) -> None:
+def test_codebooks_judges_and_averages_go_on_as_they_were(tmp_path: Path, hubert: str, recipe: str) -> None:
     samples = [voiced_sample(number, 0.5) for number in range(6)]
     data = write_set(tmp_path / "set", {"train": [samples[:4]], "valid": [samples[4:]]})
     often = [
@@ -118,7 +120,7 @@ def test_codebooks_judges_and_averages_go_on_as_they_were(tmp_path: Path, recipe
         "save_every=2",
         "ema_decay=0.9",
     ]
-    settings = ["size=tiny", *often, *OF_SOUND[recipe]]
+    settings = [f"encoder={hubert}" if recipe == "soft_hubert" else "size=tiny", *often, *OF_SOUND[recipe]]
     train(recipe, data, tmp_path / "straight", settings)
     with pytest.raises(PowerCut):
         train(recipe, data, tmp_path / "cut", settings, on_step=die_at(3))

@@ -68,7 +68,7 @@ def test_known_singers_keep_their_rows_and_new_ones_begin_as_nobody(base: str, t
     task.singers = ("new", *names)
     task.singer_rows = {name: UNKNOWN_SINGER + 1 + i for i, name in enumerate(task.singers)}
     model = task.build()
-    task.adopt(model, known)
+    task.adopt(model, known, ())
     table = known.model.singers.weight
     assert torch.equal(model.singers.weight[task.singer_rows["new"]], table[UNKNOWN_SINGER])
     for n, name in enumerate(known.contract["singers"]):

@@ -130,8 +130,8 @@ def _converter(
     loaded = load_model(model)
     svc_of(loaded)
     features = ContractColumns(f"the model {model}", loaded.contract, overrides, device)
-    converter = Converter(loaded, way_of(named), features, reference_of)
-    converter.to(str(torch_device(device, "convert")))
+    converter = Converter(loaded, way_of(named, device=device), features, reference_of)
+    converter.model.to(torch_device(device, "convert"))
     digest = None if named == GRIFFIN_LIM else directory_digest(model_folder(named))
     return converter, {"model_path": model, "vocoder": {"path": named, "digest": digest}, **provenance()}
 

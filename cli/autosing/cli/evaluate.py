@@ -1,58 +1,115 @@
-"""`autosing eval`: computed columns beside reference columns, song by song."""
+"""`autosing eval`: computed columns beside reference columns, song by song; and conversion models on songs."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from autosing.cli.options import Config, DatasetName
 from autosing.pipeline.threads import one_thread
 
-TaskName = Literal["align", "f0", "activity", "notes"]
+app = typer.Typer(help="Compare columns with the truth, or conversion models with each other.", no_args_is_help=True)
+
+OF_COLUMNS = {
+    "align": "Word times beside ref_words, and phones beside ref_phones.",
+    "f0": "Pitch and voicing beside ref_f0_hz and ref_voiced, and beside the notes of ref_notes.",
+    "activity": "Voice activity beside the times of ref_words.",
+    "notes": "Notes transcribed from F0 beside ref_notes.",
+}
 
 
-def evaluate(
-    task: Annotated[
-        TaskName,
-        typer.Argument(
-            metavar="TASK",
-            help="align: word times beside ref_words, and phones beside ref_phones. f0: pitch and voicing beside "
-            "ref_f0_hz and ref_voiced, and beside the notes of ref_notes. activity: voice activity beside the times "
-            "of ref_words. notes: notes transcribed from F0 beside ref_notes.",
-        ),
-    ],
+def _of_columns(task: str) -> Callable[..., None]:
+    """Returns the command of a task, which compares instances of a data set with its reference columns."""
+
+    def evaluate(
+        dataset: DatasetName,
+        instances: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--instance", help="An instance to compare; may be given again. Without it all that are stored."
+            ),
+        ] = None,
+        worst: Annotated[
+            int | None, typer.Option(min=0, help="List only so many of the worst songs; the means are of all.")
+        ] = None,
+        out: Annotated[
+            Path | None, typer.Option(help="A folder in which to leave a page with pictures, and the JSON.")
+        ] = None,
+        n_pictures: Annotated[
+            int, typer.Option("--pictures", min=0, help="How many of the worst songs the page draws.")
+        ] = 6,
+        as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+        config: Config = None,
+    ) -> None:
+        one_thread()
+        import json
+
+        from autosing.evaluation.tasks import evaluate as evaluate_task
+        from autosing.evaluation.text import plain_data, table_text
+        from autosing.pipeline.dataset import Dataset
+        from autosing.pipeline.settings import load_project
+
+        opened = Dataset(load_project(config).dataset(dataset).path)
+        comparison = evaluate_task(task, opened, instances or ())
+        print(json.dumps(plain_data(comparison)) if as_json else table_text(comparison, worst))
+        if out is not None:
+            from autosing.evaluation.tasks import write_results
+
+            page = write_results(out, opened, comparison, n_pictures)
+            print(f"open {page}", file=sys.stderr if as_json else sys.stdout)
+
+    return evaluate
+
+
+for _task, _help in OF_COLUMNS.items():
+    app.command(_task, help=_help)(_of_columns(_task))
+
+
+@app.command("svc")
+def svc(
     dataset: DatasetName,
-    instances: Annotated[
+    model: Annotated[
+        list[str],
+        typer.Option(help="A teacher or student that `autosing train svc` or svc_student made; may be given again."),
+    ],
+    vocoder: Annotated[str, typer.Option(help="A vocoder's directory, or griffin-lim.")] = "griffin-lim",
+    singer: Annotated[
         list[str] | None,
-        typer.Option("--instance", help="An instance to compare; may be given again. Without it all that are stored."),
+        typer.Option(help="Who is to sing; may be given again. Without it all of the model's in turns."),
     ] = None,
-    worst: Annotated[
-        int | None, typer.Option(min=0, help="List only so many of the worst songs; the means are of all.")
+    parallel: Annotated[
+        bool, typer.Option(help="Take songs that the set has by another singer under the same title, and compare.")
+    ] = False,
+    voices: Annotated[
+        str | None, typer.Option(help="A data set whose recordings teach the probe who is who, in place of DATASET.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="A folder in which to leave a page with pictures, and the JSON.")
-    ] = None,
-    n_pictures: Annotated[
-        int, typer.Option("--pictures", min=0, help="How many of the worst songs the page draws.")
-    ] = 6,
+    songs: Annotated[int, typer.Option(min=1, help="How many, evenly over the set.")] = 8,
+    steps: Annotated[int, typer.Option(min=1, help="Of teachers.")] = 18,
+    out: Annotated[Path | None, typer.Option(help="A folder for a page to listen to, the sounds and the JSON.")] = None,
+    shown: Annotated[int, typer.Option(min=1, help="Songs on the page.")] = 4,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each song on the page.")] = 12.0,
+    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
     config: Config = None,
 ) -> None:
-    """Compare computed columns with the reference columns of DATASET, song by song, the worst first."""
+    """Conversion models on the songs of DATASET: whom they sound like, what stays of the pitch, how fast they are."""
     one_thread()
     import json
 
-    from autosing.evaluation.tasks import evaluate as evaluate_task
-    from autosing.evaluation.text import plain_data, table_text
-    from autosing.pipeline.dataset import Dataset
-    from autosing.pipeline.settings import load_project
+    import torch
 
-    opened = Dataset(load_project(config).dataset(dataset).path)
-    comparison = evaluate_task(task, opened, instances or ())
-    print(json.dumps(plain_data(comparison)) if as_json else table_text(comparison, worst))
-    if out is not None:
-        from autosing.evaluation.tasks import write_results
+    from autosing.cli.options import open_dataset
+    from autosing.evaluation.conversion.compare import Request, compare_conversions
+    from autosing.evaluation.conversion.songs import Choice
 
-        page = write_results(out, opened, comparison, n_pictures)
-        print(f"open {page}", file=sys.stderr if as_json else sys.stdout)
+    torch.set_num_threads(1)
+    opened, _ = open_dataset(dataset, config, None)
+    choice = Choice(songs, tuple(singer or ()), parallel)
+    known = open_dataset(voices, config, None)[0] if voices else None
+    request = Request(tuple(model), vocoder, choice, steps, shown, seconds, seed, known)
+    result = compare_conversions(opened, request, out)
+    print(json.dumps(result.figures) if as_json else "\n".join(result.lines))
+    if result.page:
+        print(f"open {result.page}", file=sys.stderr if as_json else sys.stdout)

@@ -26,7 +26,9 @@ def export_tokens(
     instance, name = split_address(address)
     found = next(c for c in opened.partitions[0].columns(instance) if c.name == name)
     if not found.is_series or found.numpy_dtype.kind != "u" or found.dim:
-        raise UsageError(f"{address} is no stream of tokens but {found.dtype}; name a column of units, tokens or codes")
+        raise UsageError(
+            f"{address} is no stream of tokens but {found.dtype}; name a column of units, tokens, semantic or codes"
+        )
     missing: list[str] = []
 
     def streams() -> Iterator[tuple[str, list[int]]]:

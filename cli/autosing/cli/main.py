@@ -12,8 +12,10 @@ from autosing.cli import (
     convert_checkpoint,
     data,
     demo,
+    encode,
     evaluate,
     export_tokens,
+    import_vocoder,
     ingest,
     process,
     push,
@@ -40,12 +42,14 @@ app.command("train")(train.train)
 app.command("push")(push.push)
 app.command("convert")(convert.convert)
 app.command("convert-checkpoint")(convert_checkpoint.convert_checkpoint)
+app.command("encode")(encode.encode)
+app.command("import-vocoder")(import_vocoder.import_vocoder)
 app.command("resynthesize")(resynthesize.resynthesize)
 app.command("compare")(compare.compare)
 app.command("export-tokens")(export_tokens.export_tokens)
 app.command("demo")(demo.demo)
 app.command("report")(demo.report)
-app.command("eval")(evaluate.evaluate)
+app.add_typer(evaluate.app, name="eval")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from autosing.signal.mel import MelSpec, slaney_filters
+from autosing.signal.mel import MelSpec, mel_filters
 
 HEIGHT = 200.0
 FINE_FFT = 1 << 15
@@ -41,4 +41,4 @@ class MelAxis:
 def band_centres_hz(spec: MelSpec) -> npt.NDArray[np.float64]:
     """Returns the frequency at which each band (M,) is most sensitive, from its filter on a fine grid."""
     fine = replace(spec, n_fft=FINE_FFT)
-    return np.asarray(slaney_filters(fine).argmax(axis=1) * (spec.sample_rate / FINE_FFT))
+    return np.asarray(mel_filters(fine).argmax(axis=1) * (spec.sample_rate / FINE_FFT))

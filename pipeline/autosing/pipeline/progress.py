@@ -109,6 +109,47 @@ class Progress:
         return table
 
 
+class Bar:
+    """Counts what is done, one after the other: a bar on a terminal, a line every 30 s elsewhere.
+
+    Args:
+        total: how many there are.
+        what: they are, in the plural.
+        quiet: say nothing.
+        line_every_s: seconds between lines where there is no terminal.
+    """
+
+    def __init__(self, total: int, what: str, quiet: bool = False, line_every_s: float = LINE_EVERY_S) -> None:
+        self._total, self._what, self._quiet, self._line_every_s = total, what, quiet, line_every_s
+        self._done, self._told = 0, time.monotonic()
+        self._live: Any = None
+
+    def __enter__(self) -> "Bar":
+        if not self._quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress as Live
+
+            self._live = Live(console=Console(stderr=True))
+            self._live.add_task(self._what, total=self._total)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def advance(self) -> None:
+        """Takes in that one more is done."""
+        self._done += 1
+        if self._live:
+            self._live.advance(self._live.task_ids[0])
+        elif not self._quiet and time.monotonic() - self._told > self._line_every_s:
+            self._told = time.monotonic()
+            print(f"{self._done}/{self._total} {self._what}", file=sys.stderr, flush=True)
+
+
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(max(seconds, 0)), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

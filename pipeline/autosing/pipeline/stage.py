@@ -18,6 +18,7 @@ import numpy.typing as npt
 from autosing.pipeline.schema import Column
 from autosing.pipeline.song import AudioName, Song
 from autosing.signal.errors import RowError, UsageError
+from autosing.signal.mel import MelSpec
 
 Row = Mapping[str, Any]
 NOT_IN_DEFINITION = {"definition": False}
@@ -175,6 +176,8 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
+    if isinstance(value, MelSpec):
+        return value.as_mapping()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {k: _plain(v) for k, v in dataclasses.asdict(value).items()}
     return value.item() if isinstance(value, np.generic) else value

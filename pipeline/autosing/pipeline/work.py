@@ -238,8 +238,8 @@ class Group:
         started = time.monotonic()
         ready = [p for p in batch if not self._refused(name, p)]
         instance = self.graph[name]
-        outcomes = _process(instance.stage, [p.song for p in ready], model)
-        for passing, outcome in zip(ready, outcomes, strict=True):
+        found = outcomes(instance.stage, [p.song for p in ready], model)
+        for passing, outcome in zip(ready, found, strict=True):
             try:
                 if isinstance(outcome, RowError):
                     raise outcome
@@ -291,8 +291,8 @@ def _bare_record(name: str, index: Mapping[str, Any]) -> Record:
     return Record(name, "", 0, {}, {}, {}, "", "", {}, {}, 0, index=index)
 
 
-def _process(stage: Stage, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
-    """Runs a stage on a micro-batch; a batch that raises is repeated song by song."""
+def outcomes(stage: Stage, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
+    """Returns what a stage makes of a micro-batch; a batch that raises is repeated song by song."""
     if not songs:
         return []
     try:
@@ -305,4 +305,4 @@ def _process(stage: Stage, songs: Sequence[Song], model: Any) -> list[Row | RowE
     except Exception as error:  # the worker boundary: whatever a song does, its neighbours go on
         if len(songs) == 1:
             return [RowError(f"{type(error).__name__}: {error}")]
-    return [outcome for song in songs for outcome in _process(stage, [song], model)]
+    return [outcome for song in songs for outcome in outcomes(stage, [song], model)]

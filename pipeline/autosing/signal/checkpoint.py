@@ -82,6 +82,14 @@ class Checkpoint:
             )
         return network.eval()
 
+    def file(self, name: str) -> Path:
+        """Returns the path of one of its files; whoever opens a pickle does so by the converter.
+
+        Raises:
+            UsageError: there is none.
+        """
+        return self._folder(name) / name
+
     def _folder(self, needed: str) -> Path:
         """Returns the folder of the checkpoint, which holds a file of the pattern `needed`.
 

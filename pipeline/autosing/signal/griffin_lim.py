@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from autosing.signal.mel import MelSpec, padded_window, slaney_filters
+from autosing.signal.mel import MelSpec, mel_filters, padded_window
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,4 +128,4 @@ def _filters(spec: MelSpec) -> "Tensor":
     import torch
 
     with torch.inference_mode(False):
-        return torch.from_numpy(slaney_filters(spec))
+        return torch.from_numpy(mel_filters(spec))

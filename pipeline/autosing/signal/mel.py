@@ -1,9 +1,9 @@
 """Log-mel spectrograms: one definition for columns, losses and vocoders."""
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     import torch
 
 Floats = npt.NDArray[np.float32]
+Filters = Literal["slaney", "htk"]
+
+# Fields that a mapping of a spec leaves out at these values, so that what was written before they came means the same.
+LATER_FIELDS = {"filters": "slaney"}
 
 # Frames that `log_mel` computes at once. Every block has this shape, so a frame's values depend on its samples alone.
 _BLOCK_FRAMES = 512
 
-# Keeps the gradient of the magnitude finite where a bin is 0.
+# BigVGAN's definition has it in the power of every bin; it keeps the gradient of the magnitude finite where one is 0.
 _POWER_FLOOR = 1e-9
 
 
@@ -27,10 +31,11 @@ class MelSpec:
     """What a mel spectrogram means; the defaults are those of BigVGAN-v2 `24khz_100band_256x`.
 
     Frame `i` is centred at sample `(i + 1/2) hop`: the wave is padded by `(n_fft - hop) / 2` on both sides. Values are
-    the natural logarithm of Slaney-normalised mel bands of the magnitude spectrum, not below `log(floor)`.
+    the natural logarithm of mel bands of the magnitude spectrum, not below `log(floor)`. The bands' `filters` are
+    `slaney`, whose triangles have unit area per hertz, or `htk`, whose triangles have unit height, as in Vocos.
 
     Raises:
-        UsageError: a number is out of its range.
+        UsageError: a number is out of its range, or there are no such filters.
     """
 
     sample_rate: int = 24_000
@@ -41,6 +46,7 @@ class MelSpec:
     fmin_hz: float = 0.0
     fmax_hz: float = 12_000.0
     floor: float = 1e-5
+    filters: Filters = "slaney"
 
     def __post_init__(self) -> None:
         for name in ("sample_rate", "n_fft", "hop", "win", "n_mels", "floor"):
@@ -54,6 +60,8 @@ class MelSpec:
                 f"mel: bands from {self.fmin_hz:g} to {self.fmax_hz:g} Hz are not inside 0 to {highest_hz:g} Hz, half "
                 "the sample rate; change fmin_hz, fmax_hz or sample_rate"
             )
+        if self.filters not in get_args(Filters):
+            raise UsageError(f"mel: filters is {self.filters!r}; there are: {', '.join(get_args(Filters))}")
 
     @property
     def rate(self) -> Fraction:
@@ -64,6 +72,10 @@ class MelSpec:
     def pad(self) -> int:
         """Samples added on either side of the wave."""
         return (self.n_fft - self.hop) // 2
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Returns what settings, fields and contracts say of it; `MelSpec(**mapping)` is the spec again."""
+        return {name: value for name, value in asdict(self).items() if LATER_FIELDS.get(name) != value}
 
 
 def log_mel(wave: Floats, spec: MelSpec, n_frames: int) -> Floats:
@@ -126,8 +138,10 @@ def _log_mel_of_padded(wave_BT: "torch.Tensor", spec: MelSpec) -> "torch.Tensor"
 
 
 def _magnitude(wave_BT: "torch.Tensor", spec: MelSpec) -> "torch.Tensor":
+    # Vocos's definition adds nothing: what keeps the gradient finite there lies below what can be told.
+    power_floor = _POWER_FLOOR if spec.filters == "slaney" else (1e-3 * spec.floor) ** 2
     spectrum_BNF = _stft(wave_BT, spec)
-    return (spectrum_BNF.real.square() + spectrum_BNF.imag.square() + _POWER_FLOOR).sqrt()
+    return (spectrum_BNF.real.square() + spectrum_BNF.imag.square() + power_floor).sqrt()
 
 
 def _log_bands(magnitude_BNF: "torch.Tensor", spec: MelSpec) -> "torch.Tensor":
@@ -148,7 +162,7 @@ def _constants(spec: MelSpec, device: "torch.device") -> "tuple[torch.Tensor, to
     import torch
 
     with torch.inference_mode(False):  # What is made in inference mode could not be used by a loss later on.
-        return torch.from_numpy(slaney_filters(spec)).to(device), torch.hann_window(spec.win, device=device)
+        return torch.from_numpy(mel_filters(spec)).to(device), torch.hann_window(spec.win, device=device)
 
 
 def _mirrored(wave: Floats, start: int, stop: int, length: int, pad: int) -> Floats:
@@ -176,6 +190,11 @@ def padded_window(spec: MelSpec) -> "torch.Tensor":
     return F.pad(torch.hann_window(spec.win), (left, spec.n_fft - spec.win - left))
 
 
+def mel_filters(spec: MelSpec) -> Floats:
+    """Returns the triangular filters (M, n_fft/2 + 1) of a spec's bands."""
+    return htk_filters(spec) if spec.filters == "htk" else slaney_filters(spec)
+
+
 def slaney_filters(spec: MelSpec) -> Floats:
     """Returns the triangular filters (M, n_fft/2 + 1) of Slaney's Auditory Toolbox, each of unit area per hertz.
 
@@ -183,10 +202,22 @@ def slaney_filters(spec: MelSpec) -> Floats:
     """
     lowest_mel, highest_mel = _hz_to_mel(np.array([spec.fmin_hz, spec.fmax_hz]))
     edges_hz = _mel_to_hz(np.linspace(lowest_mel, highest_mel, spec.n_mels + 2))
+    width_hz = (edges_hz[2:] - edges_hz[:-2])[:, None]
+    return (_triangles(edges_hz, spec) * 2 / width_hz).astype(np.float32)
+
+
+def htk_filters(spec: MelSpec) -> Floats:
+    """Returns the triangular filters (M, n_fft/2 + 1) of HTK's mel scale, 2595 log10(1 + f / 700), of unit height."""
+    lowest_mel, highest_mel = 2595 * np.log10(1 + np.array([spec.fmin_hz, spec.fmax_hz]) / 700)
+    edges_hz = 700 * (10 ** (np.linspace(lowest_mel, highest_mel, spec.n_mels + 2) / 2595) - 1)
+    return _triangles(edges_hz, spec).astype(np.float32)
+
+
+def _triangles(edges_hz: npt.NDArray[np.float64], spec: MelSpec) -> npt.NDArray[np.float64]:
+    """Returns triangles (M, n_fft/2 + 1) of unit height, each from an edge over the next to the one after it."""
     bins_hz = np.arange(spec.n_fft // 2 + 1) * spec.sample_rate / spec.n_fft
     low, centre, high = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
-    triangles = np.minimum((bins_hz - low) / (centre - low), (high - bins_hz) / (high - centre))
-    return (np.maximum(triangles, 0) * 2 / (high - low)).astype(np.float32)
+    return np.maximum(np.minimum((bins_hz - low) / (centre - low), (high - bins_hz) / (high - centre)), 0)
 
 
 def _hz_to_mel(hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

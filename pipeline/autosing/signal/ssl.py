@@ -8,7 +8,7 @@ sung beyond its window, so window and context are part of what the features mean
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from autosing.signal.errors import UsageError
 
 Wave = npt.NDArray[np.float32]
-Features = npt.NDArray[np.float16]
+Features = npt.NDArray[np.floating[Any]]
 Mask = npt.NDArray[np.bool_]
 
 RATE = Fraction(50)
@@ -113,6 +113,7 @@ def encode_songs(
     windowing: Windowing,
     windows_per_batch: int = 1,
     covered: Sequence[Mask] | None = None,
+    dtype: npt.DTypeLike = np.float16,
 ) -> list[Features]:
     """Returns the features (F, D) of each song; windows of equal length are encoded together.
 
@@ -123,13 +124,14 @@ def encode_songs(
         windowing: how long songs are cut.
         windows_per_batch: how many windows a GPU gets at once.
         covered: (F,) of each song: which frames are wanted. Windows without any are skipped, other frames are zeros.
+        dtype: of the features.
 
     Raises:
         UsageError: the windows are longer than the encoder takes.
     """
     windowing.check(encoder)
-    features = [np.zeros((n, encoder.dim), np.float16) for n in n_frames]
-    padded = [_padded(encoder.normalised(w), n, encoder.margins) for w, n in zip(waves, n_frames, strict=True)]
+    features: list[Features] = [np.zeros((n, encoder.dim), dtype) for n in n_frames]
+    padded = [with_margins(encoder.normalised(w), n, encoder.margins) for w, n in zip(waves, n_frames, strict=True)]
     masks = covered or [np.ones(n, np.bool_) for n in n_frames]
     for batch in _batches(windowing, masks, windows_per_batch if encoder.batches else 1):
         encoded = encoder.encode(np.stack([_cut(padded[song], window, encoder) for song, window in batch]))
@@ -153,7 +155,8 @@ def _batches(windowing: Windowing, masks: Sequence[Mask], windows_per_batch: int
             yield equal[first : first + windows_per_batch]
 
 
-def _padded(wave: Wave, n_frames: int, margins: tuple[int, int]) -> Wave:
+def with_margins(wave: Wave, n_frames: int, margins: tuple[int, int]) -> Wave:
+    """Returns a wave (T,) cut, or lengthened by silence, to the samples of its frames, with silence around."""
     before, behind = margins
     padded = np.zeros(before + n_frames * HOP + behind, np.float32)
     heard = wave[: n_frames * HOP]

@@ -101,17 +101,11 @@ class WaveEncoder(_TorchEncoder):
         self, checkpoint: Checkpoint, network: Any, layers: tuple[int, ...], dim: int, device: "torch.device"
     ) -> None:
         super().__init__(network, layers, dim, device)
-        field, hop = _receptive_field(network.config.conv_kernel, network.config.conv_stride)
-        if hop != HOP:
-            raise UsageError(f"ssl: {checkpoint.model} has a hop of {hop} samples; only those of {HOP} are supported")
-        self.margins = ((field - hop) // 2, (field - hop) - (field - hop) // 2)
+        self.margins = margins_of(checkpoint.model, network.config.conv_kernel, network.config.conv_stride)
         self._normalises = bool(checkpoint.preprocessor.get("do_normalize", False))
 
     def normalised(self, wave: Wave) -> Wave:
-        if not self._normalises or not len(wave):
-            return wave
-        normalised: Wave = (wave - wave.mean()) / np.sqrt(wave.var() + np.float32(1e-7))
-        return normalised
+        return brought_to_unit(wave) if self._normalises else wave
 
     def encode(self, waves: Wave) -> Features:
         import torch
@@ -153,9 +147,23 @@ class _WhisperEncoder(_TorchEncoder):
         return mel
 
 
-def _receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
-    """Returns the receptive field and the hop, in samples, of convolutions in a row."""
+def brought_to_unit(wave: Wave) -> Wave:
+    """Returns a wave (T,) of mean 0 and variance 1, as some encoders want to hear it."""
+    if not len(wave):
+        return wave
+    normalised: Wave = (wave - wave.mean()) / np.sqrt(wave.var() + np.float32(1e-7))
+    return normalised
+
+
+def margins_of(model: str, kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
+    """Returns the samples that convolutions in a row want before and behind those of their frames.
+
+    Raises:
+        UsageError: they have another hop than 20 ms.
+    """
     field, hop = 1, 1
     for kernel, stride in zip(kernels, strides, strict=True):
         field, hop = field + (kernel - 1) * hop, hop * stride
-    return field, hop
+    if hop != HOP:
+        raise UsageError(f"ssl: {model} has a hop of {hop} samples; only those of {HOP} are supported")
+    return (field - hop) // 2, (field - hop) - (field - hop) // 2

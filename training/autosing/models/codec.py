@@ -8,7 +8,7 @@ its codes and shapes pulses; without, phases are learned, which takes judges and
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar
 
@@ -85,7 +85,7 @@ def sized_codec(
 ) -> CodecFields:
     """Returns the fields of a size."""
     dim, layers = {"tiny": (128, 4), "small": (256, 6), "base": (512, 8)}[size]
-    return CodecFields(asdict(spec), down, tuple(strides), n_codes, code_dim, use_f0, dim, layers)
+    return CodecFields(spec.as_mapping(), down, tuple(strides), n_codes, code_dim, use_f0, dim, layers)
 
 
 class Codec(nn.Module):

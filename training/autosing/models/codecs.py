@@ -1,4 +1,4 @@
-"""One interface to codecs: the project's own, and EnCodec, DAC and Mimi of the Hugging Face format.
+"""One interface to codecs: the project's own, EnCodec, DAC and Mimi of the Hugging Face format, and SNAC of its own.
 
 Their levels are columns, each at its own rate. What a codec is can be told without loading it.
 """
@@ -20,6 +20,7 @@ Codes = npt.NDArray[np.integer[Any]]
 Wave = npt.NDArray[np.float32]
 
 FOREIGN = ("encodec", "dac", "mimi")
+SNAC = "snac"
 # What a foreign codec hears at once, and what more of it at each inner edge; part of what its codes mean.
 WINDOW_S, CONTEXT_S = 20, 2
 
@@ -80,13 +81,13 @@ def load_codec(model: str, levels: int = 0, device: Device = "auto") -> AnyCodec
     """Returns a codec that encodes with its first levels (0: all).
 
     Args:
-        model: a model directory of the project, or the path or hub id of EnCodec, DAC or Mimi.
+        model: a model directory of the project, or the path or hub id of EnCodec, DAC, Mimi or SNAC.
         levels: how many.
         device: `auto` takes a GPU where there is one.
 
     Raises:
         UsageError: there is no such codec, or it has fewer levels.
-        CheckpointError: a directory of the project is damaged.
+        CheckpointError: the weights are damaged or hostile, or others than the config's.
     """
     info, where = codec_info(model, levels), torch_device(device, "codec")
     checkpoint = Checkpoint(model)
@@ -94,17 +95,26 @@ def load_codec(model: str, levels: int = 0, device: Device = "auto") -> AnyCodec
         from autosing.models.directory import load_model
 
         return _Own(info, load_model(model).model.to(where))
+    if codec_kind(checkpoint.config) == SNAC:
+        from autosing.models.published.snac_codec import load_snac
+
+        return load_snac(checkpoint, info, where)
     return _Foreign(info, checkpoint.load().to(where), checkpoint.config["model_type"])
 
 
 def _info(config: dict[str, Any], model: str) -> CodecInfo:
-    kind = config.get("class") or config.get("model_type")
+    kind = codec_kind(config)
+    if kind == SNAC:
+        from autosing.models.published.snac_fields import snac_info
+
+        return snac_info(config, model)
     if kind == "codec":
         told = config["contract"]["codes"]
         rates = tuple(Fraction(rate) for rate in told["rates"])
         return CodecInfo(int(config["contract"]["mel"]["spec"]["sample_rate"]), rates, tuple(told["sizes"]))
     if kind not in FOREIGN:
-        raise UsageError(f"codec: {model} is a {kind!r} model; supported: the project's own, {', '.join(FOREIGN)}")
+        known = ", ".join((*FOREIGN, SNAC))
+        raise UsageError(f"codec: {model} is a {kind!r} model; supported: the project's own, {known}")
     sample_rate = int(config["sampling_rate"])
     if kind == "encodec":
         hop = int(np.prod(config["upsampling_ratios"]))
@@ -117,6 +127,12 @@ def _info(config: dict[str, Any], model: str) -> CodecInfo:
         hop = round(sample_rate / config["frame_rate"]) if "frame_rate" in config else _mimi_hop(config)
         size, n_levels = int(config["codebook_size"]), int(config["num_quantizers"])
     return CodecInfo(sample_rate, (Fraction(sample_rate, hop),) * n_levels, (size,) * n_levels)
+
+
+def codec_kind(config: dict[str, Any]) -> Any:
+    """Returns the kind of a model; SNAC's config does not name it."""
+    named = config.get("class") or config.get("model_type")
+    return SNAC if named is None and "vq_strides" in config else named
 
 
 def _mimi_hop(config: dict[str, Any]) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autosing.models.acoustic import ConvBlocks, zero_linear
-from autosing.signal.mel import MelSpec, padded_window, slaney_filters
+from autosing.signal.mel import MelSpec, mel_filters, padded_window
 
 Floats = npt.NDArray[np.float32]
 
@@ -37,7 +37,7 @@ class IstftHead(nn.Module):
         self.out = zero_linear(dim, (4 if use_f0 else 3) * n_bins)
         if not use_f0:
             nn.init.normal_(self.out.weight, std=0.02)
-        filters_MN = slaney_filters(spec)
+        filters_MN = mel_filters(spec)
         self.register_buffer("filters", torch.from_numpy(filters_MN), persistent=False)
         self.register_buffer("spread", torch.from_numpy(_interpolation(filters_MN)), persistent=False)
         self.register_buffer("window", padded_window(spec), persistent=False)

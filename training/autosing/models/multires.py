@@ -8,7 +8,7 @@ themselves may be clustered, as SingOMD does.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -88,7 +88,7 @@ class MultiResolutionFields:
 def sized_multires(size: Size, spec: MelSpec, **told: Any) -> MultiResolutionFields:
     """Returns the fields of a size, and of all else that is told."""
     dim, layers = {"tiny": (128, 4), "small": (384, 6), "base": (768, 8)}[size]
-    return MultiResolutionFields(mel=asdict(spec), dim=dim, layers=layers, **told)
+    return MultiResolutionFields(mel=spec.as_mapping(), dim=dim, layers=layers, **told)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from autosing.models.acoustic import (
@@ -41,6 +41,8 @@ Tensors = Mapping[str, Tensor]
 PITCH_BINS, LOWEST_PITCH_HZ, BINS_PER_OCTAVE = 337, 32.7, 48
 # How fast the spread of what the coarse mel leaves open is followed.
 SPREAD_DECAY = 0.99
+# Spreads from a band's mean beyond which no mel lies: a vocoder would make no number of it.
+OUTERMOST = 8.0
 # Of what is looked at beside a piece: more changes less than can be heard, and costs time.
 MOST_CONTEXT = 384
 PIECE_FRAMES = 1536
@@ -146,8 +148,15 @@ class SvcModel(nn.Module):
         )
         self.register_buffer("spread", torch.ones(fields.n_mels))
         self.register_buffer("measured", torch.zeros((), dtype=torch.long))
+        # What it was trained on, by row of the table; 0 where no sample told it. Songs are moved towards it.
+        self.register_buffer("f0_medians_hz", torch.zeros(fields.n_singers + 1))
+        self.register_buffer("f0_range_hz", torch.zeros(2))
         self.spread: Tensor
         self.measured: Tensor
+        # No buffer: those of one process would be laid over the others'.
+        self._left: Tensor | None = None
+        self.f0_medians_hz: Tensor
+        self.f0_range_hz: Tensor
 
     @property
     def context_frames(self) -> int:
@@ -179,18 +188,29 @@ class SvcModel(nn.Module):
 
     @torch.no_grad()
     def measure_spread(self, normal_BFM: Tensor, known: Known) -> None:
-        """Follows the spread of what the coarse mel leaves open."""
+        """Adds a batch to what `follow_spread` will take up."""
         left_BFM = (normal_BFM - known.coarse) * known.mask
-        spread_M = (left_BFM.square().sum((0, 1)) / known.mask.sum().clamp(min=1)).sqrt().clamp(min=LEAST_SPREAD)
+        found = torch.cat([left_BFM.square().sum((0, 1)), known.mask.sum()[None]])
+        self._left = found if self._left is None else self._left + found
+
+    @torch.no_grad()
+    def follow_spread(self) -> None:
+        """Takes up the spread of what the coarse mels of a step left open, in all processes; once after each step."""
+        if self._left is None:
+            return
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(self._left)
+        spread_M = (self._left[:-1] / self._left[-1].clamp(min=1)).sqrt().clamp(min=LEAST_SPREAD)
         # A plain mean at first. No number of it is fetched: that would wait for the device.
         decay = (self.measured / (self.measured + 1)).clamp(max=SPREAD_DECAY)
         self.spread.copy_(torch.lerp(spread_M, self.spread, decay))
         self.measured += 1
+        self._left = None
 
     def mel(self, known: Known, open_BFM: Tensor | None = None) -> Tensor:
         """Returns the mel in nats: the coarse one, with what it leaves open where that is given."""
         normal_BFM = known.coarse if open_BFM is None else known.coarse + open_BFM * self.spread
-        nats_BFM: Tensor = self.scale.nats(normal_BFM) * known.mask
+        nats_BFM: Tensor = self.scale.nats(normal_BFM.clamp(-OUTERMOST, OUTERMOST)) * known.mask
         return nats_BFM
 
     def _conditions(self, inputs: Tensors) -> Tensor:
@@ -284,7 +304,7 @@ class Sampling:
     seed: int = 0
 
 
-def sample(model: SvcModel, inputs: Tensors, noises: Iterator[Tensor], how: Sampling) -> Tensor:
+def draw(model: SvcModel, inputs: Tensors, noises: Iterator[Tensor], how: Sampling) -> Tensor:
     """Returns mels (B, F, M) in nats; of a guided singer, each estimate is moved away from that for nobody.
 
     Args:
@@ -342,7 +362,7 @@ def convert_mel(
         part = {name: torch.from_numpy(array[seen_from:seen_to])[None].to(device) for name, array in inputs.items()}
         part["mel_frames"] = torch.tensor([seen_to - seen_from], device=device)
         noises = _noises(seen_from, seen_to, model.fields.n_mels, how.seed, device)
-        mel: npt.NDArray[np.float32] = sample(model, part, noises, how)[0].float().cpu().numpy()
+        mel: npt.NDArray[np.float32] = draw(model, part, noises, how)[0].float().cpu().numpy()
         yield mel[first - seen_from : last - seen_from]
 
 

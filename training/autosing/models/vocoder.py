@@ -9,7 +9,7 @@ and, where it is not given, pitch from tokens first (`frame_decoder`), so that b
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar, Literal
 
@@ -72,7 +72,7 @@ def sized_vocoder(
     """Returns the fields of a size; `base` of `hifigan` has the widths of its V1."""
     dim, layers, channels = {"tiny": (128, 6, 64), "small": (256, 8, 256), "base": (512, 8, 512)}[size]
     steps_up = factors_of(spec.hop)
-    return VocoderFields(asdict(spec), generator, dict(streams), n_tokens, use_f0, dim, layers, channels, steps_up)
+    return VocoderFields(spec.as_mapping(), generator, dict(streams), n_tokens, use_f0, dim, layers, channels, steps_up)
 
 
 def factors_of(hop: int) -> tuple[int, ...]:

@@ -95,7 +95,7 @@ class Converter:
         self.spec = of_mapping(MelSpec, self.contract.get("mel", {}).get("spec", {}), "the model's mel")
         self.pitch = TrainedPitch.of(loaded)
         check_vocoder(vocoder, self._fields.pitch != "none")
-        self.vocoder = with_spec(vocoder, asdict(self.spec), "the conversion model's")
+        self.vocoder = with_spec(vocoder, self.spec.as_mapping(), "the conversion model's")
         self._features = features
         self._voices = Voices(features, reference, float(self.rates["f0_hz"]) if "f0_hz" in self._columns else None)
         features.check(self._columns)
@@ -109,13 +109,6 @@ class Converter:
     def takes_references(self) -> bool:
         """Whether it sings like a recording of anybody."""
         return self._fields.embedding_dim > 0
-
-    def to(self, device: str) -> None:
-        """Moves networks to a device."""
-        self.model.to(device)
-        network: Any = getattr(self.vocoder, "model", None)
-        if network is not None:
-            network.to(device)
 
     def convert(self, audio: Audio, wanted: Wanted, tell: Callable[[str], None] = lambda part: None) -> Converted:
         """Returns a recording as it is wanted.

@@ -10,12 +10,13 @@ import numpy.typing as npt
 
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.griffin_lim import griffin_lim
-from autosing.signal.mel import MelSpec
+from autosing.signal.mel import LATER_FIELDS, MelSpec
 from autosing.signal.typed import of_mapping
 
 if TYPE_CHECKING:
     from autosing.models.codecs import AnyCodec
-    from autosing.models.vocoder import Vocoder
+    from autosing.models.vocoders import AnyVocoder
+    from autosing.signal.ssl_encoder import Device
 
 Array = npt.NDArray[Any]
 Wave = npt.NDArray[np.float32]
@@ -54,25 +55,25 @@ class Way(Protocol):
         """
 
 
-def way_of(model: str, seed: int = 0) -> Way:
+def way_of(model: str, seed: int = 0, device: "Device" = "auto") -> Way:
     """Returns the way of a model directory, or `griffin-lim`, which needs no model.
 
     Raises:
-        CheckpointError: there is no such model, or it is damaged.
-        UsageError: the model makes no sound.
+        CheckpointError: the model is damaged.
+        UsageError: there is no such model, or it makes no sound.
     """
     if model == GRIFFIN_LIM:
         return ByGriffinLim(seed=seed)
     from autosing.models.codecs import load_codec
-    from autosing.models.directory import load_model
     from autosing.models.hub import model_folder
+    from autosing.models.vocoders import CLASSES, load_vocoder
     from autosing.signal.checkpoint import Checkpoint
 
-    if Checkpoint(str(model_folder(model))).config.get("class") != "vocoder":
+    # A revision is of a model directory; other repositories need not have what makes one.
+    folder = str(model_folder(model)) if "@" in model else model
+    if Checkpoint(folder).config.get("class") not in CLASSES:
         return ByCodec(load_codec(model))
-    loaded = load_model(model)
-    network: Any = loaded.model
-    return ByVocoder(network, loaded.contract, seed)
+    return ByVocoder(load_vocoder(model, device=device), seed)
 
 
 @dataclass(frozen=True)
@@ -102,32 +103,29 @@ class ByGriffinLim:
 class ByVocoder:
     """Mels or tokens, with or without F0."""
 
-    model: "Vocoder"
-    contract: Mapping[str, Any]
+    vocoder: "AnyVocoder"
     seed: int = 0
 
     @property
     def columns(self) -> tuple[str, ...]:
-        fields = self.model.fields
-        heard = tuple(sorted(fields.streams)) or ("mel",)
-        return (*heard, "f0_hz", "voiced") if fields.use_f0 else heard
+        info = self.vocoder.info
+        heard = tuple(sorted(info.streams)) or ("mel",)
+        return (*heard, "f0_hz", "voiced") if info.use_f0 else heard
 
     @property
     def sample_rate(self) -> int:
-        return self.model.spec.sample_rate
+        return self.vocoder.info.spec.sample_rate
 
     @property
     def expected(self) -> Mapping[str, Any]:
-        streams = self.model.fields.streams
-        told = self.contract.get("definitions", {})
-        definitions = {name: told[name] for name in streams if name in told}
-        return {"definitions": definitions} if streams else {"mel": dict(self.model.fields.mel)}
+        info = self.vocoder.info
+        return {"definitions": info.definitions} if info.streams else {"mel": info.spec.as_mapping()}
 
     def make(self, series: Mapping[str, Series]) -> Wave:
         from autosing.models.excitation import f0_between
-        from autosing.models.vocoder import synthesise, tokens_at
+        from autosing.models.vocoder import tokens_at
 
-        spec, streams = self.model.spec, self.model.fields.streams
+        spec, streams = self.vocoder.info.spec, self.vocoder.info.streams
         inputs: dict[str, Array] = {}
         if streams:
             longest = max(len(series[name].values) / series[name].rate for name in streams)
@@ -141,25 +139,26 @@ class ByVocoder:
         if not n_frames:
             return np.zeros(0, np.float32)
         f0_hz = None
-        if self.model.fields.use_f0:
+        if self.vocoder.info.use_f0:
             pitch = series["f0_hz"]
             told = (pitch.values, series["voiced"].values, pitch.rate)
             f0_hz = lambda first, last: f0_between(*told, first, last, spec.sample_rate)  # noqa: E731
         wave, done = np.empty(n_frames * spec.hop, np.float32), 0
-        for piece in synthesise(self.model, inputs, f0_hz, self.seed):
+        for piece in self.vocoder.synthesise(inputs, f0_hz, self.seed):
             wave[done : done + len(piece)] = piece
             done += len(piece)
         return wave
 
     def _tokens(self, name: str, stream: Series) -> Array:
-        rate = Fraction(self.model.fields.streams[name])
+        info = self.vocoder.info
+        rate = Fraction(info.streams[name])
         if stream.rate != rate:
             raise RowError(f"{name} has {stream.rate} tokens a second, and the vocoder was trained with {rate}")
         if not len(stream.values):
             raise RowError(f"there are no {name}")
         highest = int(stream.values.max())
-        if highest >= self.model.fields.n_tokens:
-            raise RowError(f"{name} has the token {highest}, and the vocoder knows {self.model.fields.n_tokens}")
+        if highest >= info.n_tokens:
+            raise RowError(f"{name} has the token {highest}, and the vocoder knows {info.n_tokens}")
         return stream.values.astype(np.int64)
 
 
@@ -193,13 +192,15 @@ def with_spec(way: Way, told: Mapping[str, Any], whose: str = "the data set's") 
     """
     if isinstance(way, ByGriffinLim):
         return ByGriffinLim(of_mapping(MelSpec, told, f"{whose} mel"), way.seed)
-    wanted = way.expected.get("mel", {})
-    differing = [name for name in wanted if name in told and told[name] != wanted[name]]
+    if "mel" not in way.expected:
+        return way
+    wanted, found = ({**LATER_FIELDS, **mapping} for mapping in (way.expected["mel"], told))
+    differing = [name for name in wanted if name in found and found[name] != wanted[name]]
     if differing:
         name = differing[0]
         raise UsageError(
-            f"the vocoder was trained with mel.{name} = {wanted[name]!r}, and {whose} is {told[name]!r}; "
-            "take a mel of the vocoder's spec, or another vocoder"
+            f"the vocoder was trained with mel.{name} = {wanted[name]!r}, and {whose} is {found[name]!r}; "
+            f"process a mel of the vocoder's spec (--set mel.spec.{name}={wanted[name]}), or take another vocoder"
         )
     return way
 

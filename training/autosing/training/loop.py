@@ -166,11 +166,11 @@ class Loop:
         return Trained(model, turns(self._task, model), Ema(self._task.kept(model), decay) if decay else None)
 
     def _begin(self, model: nn.Module) -> None:
-        base = self._config.begin_from
-        if base:
-            self._task.adopt(model, load_model(base))
+        samples = self._train.spread(self._task.statistics_samples)
+        if self._config.begin_from:
+            self._task.adopt(model, load_model(self._config.begin_from), samples)
         else:
-            self._task.initialise(model, self._train.spread(self._task.statistics_samples))
+            self._task.initialise(model, samples)
 
     def _resumed(self) -> Progress:
         if self._ranks.is_first:

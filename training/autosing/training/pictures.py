@@ -42,14 +42,16 @@ def mel_figure(
     mel_rate: Rate,
     f0: Mapping[str, Contour] | None = None,
     spec: MelSpec | None = None,
+    unit: str = "log magnitude, nats",
 ) -> "Figure":
-    """Returns log-mels under each other with one scale of time and of colour.
+    """Returns log-mels, or other features, under each other with one scale of time and of colour.
 
     Args:
         mels: (F, M) in nats by name.
         mel_rate: frames per second.
         f0: F0 to draw over the mel of the same name; needs `spec`.
         spec: what the mels mean; with it the axis is in kHz, without it in bins.
+        unit: of the values.
 
     Raises:
         ValueError: F0 without a spec, or of a name that no mel has.
@@ -71,7 +73,7 @@ def mel_figure(
             _draw_f0_on_mel(panel, f0[name], spec)
         panel.set(xlim=extent[:2], ylim=extent[2:])
     panels[-1].set_xlabel("seconds")
-    figure.colorbar(image, ax=panels, label="log magnitude, nats", pad=0.01, aspect=12 * len(mels))
+    figure.colorbar(image, ax=panels, label=unit, pad=0.01, aspect=12 * len(mels))
     return figure
 
 

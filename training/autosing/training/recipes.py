@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from autosing.training.tasks.codec import CodecConfig
     from autosing.training.tasks.content import ContentConfig
     from autosing.training.tasks.multires import MultiResolutionConfig
+    from autosing.training.tasks.semantic import SemanticConfig
     from autosing.training.tasks.svc import SvcConfig
     from autosing.training.tasks.svc_student import StudentConfig
     from autosing.training.tasks.vocoder import VocoderConfig
+    from autosing.training.tasks.wave_content import WaveContentConfig
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -84,6 +86,22 @@ def pitdyn(**settings: Any) -> "ContentConfig":
     return soft_units(**{**usual, **settings})
 
 
+def soft_hubert(**settings: Any) -> "WaveContentConfig":
+    """Sound to soft units by a HuBERT or its kin that is fine-tuned, as Soft-VC's; to pitch and dynamics where set."""
+    from autosing.training.tasks.wave_content import WaveContentConfig
+
+    usual = {"crop_s": 8.0, "seconds_per_batch": 160.0, "steps": 25_000, "lr": 2e-5, "schedule": "constant"}
+    return WaveContentConfig(**{**usual, "clip_norm": 10.0, "validate_every": 1000, **settings})
+
+
+def semantic(**settings: Any) -> "SemanticConfig":
+    """Features of a speech encoder to one token of 40 ms by what they say of features and text, after WhisperSpeech."""
+    from autosing.training.tasks.semantic import SemanticConfig
+
+    usual = {"seconds_per_batch": 160.0, "steps": 25_000, "warmup_steps": 500, "clip_norm": 2.0}
+    return SemanticConfig(**{**usual, **settings})
+
+
 def svc(**settings: Any) -> "SvcConfig":
     """Content, pitch, energy and a singer to mels, by a conformer and a diffusion: voice conversion's teacher."""
     from autosing.training.tasks.svc import SvcConfig
@@ -120,6 +138,8 @@ RECIPES: Mapping[str, Callable[..., RunConfig]] = {
     "codec": codec,
     "multires": multires,
     "pitdyn": pitdyn,
+    "soft_hubert": soft_hubert,
+    "semantic": semantic,
     "soft_units": soft_units,
     "soft_vc": soft_vc,
     "svc": svc,

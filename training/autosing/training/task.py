@@ -204,8 +204,13 @@ class Task(ABC, Generic[Model]):
             samples: from all over the training data, read as they are asked for.
         """
 
-    def adopt(self, model: Model, base: "LoadedModel") -> None:
+    def adopt(self, model: Model, base: "LoadedModel", samples: Iterable[Sample]) -> None:
         """Takes over the weights and statistics of a trained model before the first step, in place of `initialise`.
+
+        Args:
+            model: with random weights, on the CPU.
+            base: the trained one.
+            samples: from all over the training data, read as they are asked for.
 
         Raises:
             CheckpointError: it is of another kind, size or contract.

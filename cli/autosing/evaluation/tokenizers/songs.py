@@ -95,7 +95,8 @@ def tokenizers_of(dataset: Dataset, instances: Sequence[str], as_ids: Sequence[s
         if not columns:
             raise UsageError(
                 f"{instance} has no stream of tokens; its columns are "
-                f"{', '.join(column.name for column in first.columns(instance))}; name one of units, tokens or codes"
+                f"{', '.join(column.name for column in first.columns(instance))}; name one of units, tokens, semantic "
+                "or codes"
             )
         found.append(Tokenizer(f"{instance}, ids resampled" if ids else instance, instance, columns, ids))
     return found

@@ -135,6 +135,12 @@ SAMPLES = {
         },
     ),
     "multires": SampleSpec("multires", {"ssl": "ssl.ssl", "f0_hz": "f0.f0_hz", "voiced": "f0.voiced"}, audio="voice"),
+    "soft_hubert": SampleSpec(
+        "soft_hubert",
+        {"units": "units.units", "f0_hz": "f0.f0_hz", "voiced": "f0.voiced", "energy": "energy.energy"},
+        audio="voice",
+    ),
+    "semantic": SampleSpec("semantic", {"ssl": "ssl.ssl"}),
     "svc": SampleSpec(
         "svc",
         {

@@ -14,6 +14,7 @@ STAGES = {
     "units": f"{_HERE}.units:Units",
     "tokens": f"{_HERE}.tokens:Tokens",
     "token_file": f"{_HERE}.token_file:TokenFile",
+    "semantic": f"{_HERE}.semantic:SemanticStage",
     "content": f"{_HERE}.content:ContentStage",
     "codes": f"{_HERE}.codes:CodesStage",
     "lyric_mel": f"{_HERE}.lyric_mel:LyricMel",

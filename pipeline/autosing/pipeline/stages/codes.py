@@ -16,7 +16,7 @@ from autosing.signal.ssl_encoder import Device
 if TYPE_CHECKING:
     from autosing.models.codecs import CodecInfo
 
-KINDS = "a codec of `autosing train codec`, or the path or hub id of EnCodec, DAC or Mimi"
+KINDS = "a codec of `autosing train codec`, or the path or hub id of EnCodec, DAC, Mimi or SNAC"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class CodesStage(Stage):
     """Encodes the voice by a codec; levels are tied, so that their numbers of codes are in the ratio of their rates.
 
     Args:
-        model: a codec that `autosing train codec` made, or the path or hub id of EnCodec, DAC or Mimi.
+        model: a codec that `autosing train codec` made, or the path or hub id of EnCodec, DAC, Mimi or SNAC.
         levels: how many of its levels are kept, the first ones; 0 keeps all.
         audio: which audio is encoded.
         device: auto, cpu or cuda.

@@ -15,6 +15,7 @@ is NaN, so that one silent sample does not end a validation; average with `numpy
 | waveform     | waves                                          | si_sdr, pesq, stoi                                  |
 | loudness     | waves                                          | loudness_error                                      |
 | tokens       | logits and codes                               | accuracy, perplexity, codebook use, phone purity    |
+| transcripts  | symbols                                        | edit_distance                                       |
 | alignment    | word times                                     | AAE, PCO, PCS, derailment                           |
 | detection    | flags, and scores with flags                   | precision, recall, F1, AUROC                        |
 | singer       | embeddings, mels                               | equal error rate, retrieval, a probe                |
@@ -61,6 +62,7 @@ from autosing.training.metrics.tokens import (
     count_tokens,
     phone_purity,
 )
+from autosing.training.metrics.transcripts import edit_distance
 from autosing.training.metrics.waveform import pesq, si_sdr, stoi
 
 __all__ = [
@@ -83,6 +85,7 @@ __all__ = [
     "count_tokens",
     "derailment_rate",
     "detection_scores",
+    "edit_distance",
     "equal_error_rate",
     "f0_median_error_cents",
     "f0_rmse_cents",

@@ -139,13 +139,13 @@ class AcousticTask(Task[AcousticModel]):
                 counts = np.bincount(units, minlength=self.config.n_units)
                 model.unit_mels.weight.copy_(torch.from_numpy(sums / np.maximum(counts, 1)[:, None]))
 
-    def adopt(self, model: AcousticModel, base: LoadedModel) -> None:
+    def adopt(self, model: AcousticModel, base: LoadedModel, samples: Iterable[Sample]) -> None:
         """Takes over a trained model; its singers keep their rows, new ones begin as nobody in particular.
 
         Raises:
             CheckpointError: it is of another kind, size or contract.
         """
-        super().adopt(model, base)
+        super().adopt(model, base, samples)
         take_singers(model.singers, base, self.singer_rows)
 
     def _frames(self, samples: Iterable[Sample]) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any]]:

@@ -218,7 +218,7 @@ class AlignerTask(Task[Aligner]):
 
     def _labels(self, sample: Sample) -> tuple[int, ...]:
         n_frames = len(sample.series[BANDS])
-        labels = self._sung(sample) if self.config.timed_phones else _spelled(sample, self.alphabet)
+        labels = self._sung(sample) if self.config.timed_phones else spelled(sample, self.alphabet)
         if not n_frames:
             raise DataError(f"sample {sample.key} has no frames; build the set again")
         # A line that does not fit its time teaches nothing; it is left out by having no labels.
@@ -250,11 +250,11 @@ class AlignerTask(Task[Aligner]):
         return list(found)
 
 
-def _spelled(sample: Sample, letters: Alphabet) -> tuple[int, ...]:
-    """Returns the labels of a sample's text; none where a word has no symbol."""
+def spelled(sample: Sample, letters: Alphabet) -> tuple[int, ...]:
+    """Returns the labels of a sample's text; none where there is no text, or a word has no symbol."""
     words = [word for line in (sample.info.get("text") or "").splitlines() for word in split_words(line)]
-    spelled = letters.in_language(sample.info.get("values", {}).get(LANGUAGE))
-    labels = tuple(label for word in words for label in spelled.labels(word))
+    own_letters = letters.in_language(sample.info.get("values", {}).get(LANGUAGE))
+    labels = tuple(label for word in words for label in own_letters.labels(word))
     return () if ANYTHING in labels else labels
 
 

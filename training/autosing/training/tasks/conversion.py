@@ -2,7 +2,7 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from autosing.models.acoustic import UNKNOWN_SINGER
 from autosing.models.acoustic_input import pad_stack
-from autosing.models.svc import Sampling, SvcFields, SvcModel, sample
+from autosing.models.svc import Sampling, SvcFields, SvcModel, draw
 from autosing.models.svc_input import svc_inputs
 from autosing.signal.errors import DataError, MissingColumn, SchemaMismatch, UsageError
 from autosing.signal.griffin_lim import griffin_lim
@@ -25,7 +25,7 @@ from autosing.training.look import Look, Sound
 from autosing.training.manifest import AUDIO, Manifest, described
 from autosing.training.metrics import fd_mel, global_variance_error, mel_l1, unpadded
 from autosing.training.pictures import mel_figure
-from autosing.training.sample import Sample as SetSample
+from autosing.training.sample import Sample
 from autosing.training.task import RunConfig, Task, Tensors
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ SingerName = Literal["table", "embedding", "none"]
 EMBEDDING = "singer_embedding"
 # Seconds of the sample that is drawn and made audible at each validation.
 LOOK_S = 8.0
+# Percentiles of the pitch beyond which a tracker may have erred.
+OUTLIERS = (1, 99)
 # The octave that samples are moved up or down by, at most, before their singer would be another.
 MOST_KEY = 12.0
 
@@ -149,7 +151,26 @@ class ConversionTask(Task[Model]):
             **settings,
         )
 
-    def collate(self, samples: Sequence[SetSample], *, training: bool) -> Batch:
+    def measure_pitch(self, model: SvcModel, samples: Iterable[Sample]) -> None:
+        """Takes the median pitch of each singer and of all, and the range that is trained, augmentation included."""
+        if not self.given.has_pitch:
+            return
+        heard: dict[int, list[npt.NDArray[Any]]] = {row: [] for row in range(len(model.f0_medians_hz))}
+        for sample in samples:
+            f0_hz = sample.series["f0_hz"][sample.series["voiced"] > 0]
+            row = self.singer_rows.get(str(sample.info["singer"]), UNKNOWN_SINGER)
+            for each in {UNKNOWN_SINGER, row}:
+                heard[each].append(f0_hz[f0_hz > 0])
+        everything = np.concatenate([np.zeros(0, np.float32), *heard[UNKNOWN_SINGER]])
+        if not len(everything):
+            return
+        medians = [np.median(found) if len(found := np.concatenate([[], *parts])) else 0.0 for parts in heard.values()]
+        model.f0_medians_hz.copy_(torch.tensor(medians))
+        factor = 2 ** (self.config.key_shift / 12)
+        low_hz, high_hz = np.percentile(everything, OUTLIERS)
+        model.f0_range_hz.copy_(torch.tensor([low_hz / factor, high_hz * factor]))
+
+    def collate(self, samples: Sequence[Sample], *, training: bool) -> Batch:
         """Returns the model's inputs, the mels and their lengths, side by side."""
         rows = [self._row(sample, training) for sample in samples]
         arrays = {name: pad_stack([row[name] for row in rows]) for name in rows[0] if rows[0][name].ndim}
@@ -163,7 +184,7 @@ class ConversionTask(Task[Model]):
     def counted(self) -> Sequence[str]:
         """The losses, each of which is summed over the values of mels."""
 
-    def _row(self, sample: SetSample, training: bool) -> dict[str, npt.NDArray[Any]]:
+    def _row(self, sample: Sample, training: bool) -> dict[str, npt.NDArray[Any]]:
         mel = sample.series["mel"]
         for name in self.given.content:
             if not len(sample.series[name]) or not len(mel):
@@ -175,13 +196,13 @@ class ConversionTask(Task[Model]):
         given = svc_inputs(sample.series, self.given.content, self.tokens, len(mel), self.rates, key, key / 12)
         return {**given, "mel": mel, "mel_frames": np.array(len(mel), np.int32), **self._singer(sample, training)}
 
-    def _key(self, sample: SetSample) -> float:
+    def _key(self, sample: Sample) -> float:
         """Returns the semitones that a training sample is moved by."""
         rng = sample.rng("key")
         moved = rng.random() < self.config.key_share
         return float(rng.uniform(-1, 1)) * self.config.key_shift * moved
 
-    def _singer(self, sample: SetSample, training: bool) -> dict[str, npt.NDArray[Any]]:
+    def _singer(self, sample: Sample, training: bool) -> dict[str, npt.NDArray[Any]]:
         withheld = training and sample.rng("singer").random() < self.config.singer_dropout
         if self.given.singer == "embedding":
             told = np.asarray(sample.info["values"][EMBEDDING], np.float32)
@@ -209,7 +230,7 @@ class ConversionTask(Task[Model]):
 
 def drawn(model: SvcModel, batch: Tensors, how: Sampling) -> Tensor:
     """Returns mels (B, F, M) of a batch, drawn with torch's own randomness."""
-    return sample(model, batch, _fresh(batch["mel"]), how)
+    return draw(model, batch, _fresh(batch["mel"]), how)
 
 
 def _fresh(like: Tensor) -> Iterator[Tensor]:

@@ -45,7 +45,7 @@ class SvcConfig(ConversionConfig):
         n_tokens: of the largest codebook of a content of tokens.
         denoiser: `bidilconv`, gated dilated convolutions, or `dit`, a transformer.
         reach: frames on either side that attention sees in a layer.
-        dropout: in the conformer.
+        dropout: in the conformer; the diffusion then learns what it takes away, too, and draws mels that are too rough.
         prior_weight: of the squared error of the coarse mel.
         ssim_weight: of its likeness in structure.
         diffusion_weight: of the denoiser's error.
@@ -60,7 +60,7 @@ class SvcConfig(ConversionConfig):
     n_tokens: int = 1024
     denoiser: DenoiserName = "bidilconv"
     reach: int = 48
-    dropout: float = 0.1
+    dropout: float = 0.0
     prior_weight: float = 1.0
     ssim_weight: float = 0.1
     diffusion_weight: float = 1.0
@@ -90,7 +90,7 @@ class SvcTask(ConversionTask[SvcModel]):
 
     metric: ClassVar[str] = "mel_l1"
     overfit_bound: ClassVar[float] = 0.4
-    growing: ClassVar[tuple[str, ...]] = ("singers.weight",)
+    growing: ClassVar[tuple[str, ...]] = ("singers.weight", "f0_medians_hz")
     readouts: ClassVar[tuple[str, ...]] = ("coarse", "denoiser.out")
     config: SvcConfig
 
@@ -112,17 +112,20 @@ class SvcTask(ConversionTask[SvcModel]):
         )
 
     def initialise(self, model: SvcModel, samples: Iterable[Sample]) -> None:
-        """Takes mean and spread of the mel's bands from samples all over the training data."""
-        model.scale.measure(np.concatenate([sample.series["mel"].astype(np.float32) for sample in samples]))
+        """Takes mean and spread of the mel's bands, and the singers' pitch, from samples all over the training data."""
+        read = list(samples)
+        model.scale.measure(np.concatenate([sample.series["mel"].astype(np.float32) for sample in read]))
+        self.measure_pitch(model, read)
 
-    def adopt(self, model: SvcModel, base: LoadedModel) -> None:
+    def adopt(self, model: SvcModel, base: LoadedModel, samples: Iterable[Sample]) -> None:
         """Takes over a trained model; its singers keep their rows, new ones begin as nobody in particular.
 
         Raises:
             CheckpointError: it is of another kind, size or contract.
         """
-        super().adopt(model, base)
+        super().adopt(model, base, samples)
         take_singers(model.singers, base, self.singer_rows)
+        self.measure_pitch(model, samples)
 
     def phases(self) -> Sequence[Phase]:
         """Returns the one turn, with the weights of the losses."""
@@ -150,6 +153,10 @@ class SvcTask(ConversionTask[SvcModel]):
             SSIM: ssim_errors(known.coarse, normal_BFM, known.mask).sum(),
             DIFFUSION: (model.noise.weight(level_B)[:, None, None] * missed_BFM.square()).sum(),
         }
+
+    def after_step(self, model: SvcModel, step: int) -> None:
+        """Follows the spread of what the coarse mel leaves open."""
+        model.follow_spread()
 
     def validate(self, model: SvcModel, batches: Iterable[Tensors]) -> Mapping[str, float]:
         """Returns figures of drawn mels, and of the coarse ones, which end with `_coarse`."""

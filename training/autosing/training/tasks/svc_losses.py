@@ -24,6 +24,8 @@ def ssim_errors(predicted_BFM: Tensor, target_BFM: Tensor, mask_BF1: Tensor) -> 
     one, other = mean(predicted_BFM), mean(target_BFM)
     spread_one, spread_other = mean(predicted_BFM.square()) - one**2, mean(target_BFM.square()) - other**2
     both = mean(predicted_BFM * target_BFM) - one * other
+    # Levels are compared by their ratio, so they have to be above 0.
+    one, other = one + RANGE, other + RANGE
     level = (2 * one * other + _FIRST) / (one**2 + other**2 + _FIRST)
     structure = (2 * both + _SECOND) / (spread_one.clamp(min=0) + spread_other.clamp(min=0) + _SECOND)
     return (1 - level * structure) * mask_BF1

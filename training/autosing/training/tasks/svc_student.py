@@ -82,7 +82,8 @@ class StudentConfig(ConversionConfig):
         return Given.of(vars(self.teacher_fields))
 
     def task(self, manifest: Manifest) -> "StudentTask":
-        """Returns the task on a built set."""
+        """Returns the task on a built set; raises UsageError where there is no teacher."""
+        assert self.teacher_fields
         return StudentTask(self, manifest)
 
     def levels_at(self, done: int) -> int:
@@ -120,7 +121,7 @@ class StudentTask(ConversionTask[Distillation]):
         """Is never called: a student begins from its teacher."""
         raise UsageError("svc_student has no teacher; give one with --from MODEL")
 
-    def adopt(self, model: Distillation, base: LoadedModel) -> None:
+    def adopt(self, model: Distillation, base: LoadedModel, samples: Iterable[Sample]) -> None:
         """Takes over the teacher.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -159,7 +159,7 @@ class WaveTask(Task[Judged]):
 
     def contract(self) -> Mapping[str, Any]:
         """Returns the mel, rates and definitions of what it is given."""
-        return {"mel": {"spec": asdict(self.spec)}, **described(self.column_of)}
+        return {"mel": {"spec": self.spec.as_mapping()}, **described(self.column_of)}
 
     def collate(self, samples: Sequence[Sample], *, training: bool) -> Batch:
         """Returns waves and their numbers of frames, noise, and F0 of their samples, side by side."""

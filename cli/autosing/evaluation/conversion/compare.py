@@ -1,0 +1,255 @@
+"""The comparison: each way converts the same songs, one vocoder makes them sound, and figures say what came of it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autosing.evaluation.conversion.songs import Choice, Task, singer_of, tasks_of
+from autosing.evaluation.heard import SPEC, Figures, Heard, Listening, Made, Measure, Wave, means_of, write_figures
+from autosing.evaluation.recordings import audio_of, voice_of
+from autosing.pipeline.dataset import INDEX, Dataset
+from autosing.signal.errors import CheckpointError, UsageError
+from autosing.signal.f0 import f0
+from autosing.signal.mel import MelSpec, log_mel
+from autosing.signal.resample import resample
+from autosing.signal.typed import of_mapping
+from autosing.synthesis.resynthesize import GRIFFIN_LIM, Series, Way, way_of, with_spec
+from autosing.training.metrics import (
+    PitchTrack,
+    SingerProbe,
+    f0_rmse_cents,
+    fd_mel,
+    global_variance_error,
+    log_f0_correlation,
+    loudness_error,
+    mcd,
+    mcd_dtw,
+    mel_cepstra,
+    mel_l1,
+    voicing_f1,
+)
+
+if TYPE_CHECKING:
+    from autosing.models.directory import LoadedModel
+
+Array = npt.NDArray[Any]
+TRACK_HZ = 100
+SOURCE, TARGET, COARSE = "source", "target", "coarse mel"
+STUDENT_CALLS = (1, 2, 4)
+MEASURES = (
+    Measure("to_target", "like target", "share of songs that a probe on recordings takes for the target", 2),
+    Measure("to_source", "like source", "share of songs that it takes for who sang them", 2),
+    Measure("singer_eer", "singer EER", "of telling by the probe that a song is of its target"),
+    Measure(
+        "f0_corr", "log-F0 corr", "of the pitch that is heard and the one that was asked for, where both are voiced", 4
+    ),
+    Measure("f0_rmse_cents", "F0 RMSE", "of the same, in cents", 1),
+    Measure("voicing_f1", "V/UV F1", "of the frames that are called voiced"),
+    Measure("loudness_lu", "loudness", "louder than the source by so many LU, where below 0 softer", 2),
+    Measure("mel_l1", "mel-L1", "mean absolute difference of the log-mels, in nats, from the target's own song"),
+    Measure("fd_mel", "FD-mel", "Frechet distance of mel frames from those of the target's own songs", 2),
+    Measure("gv_error_db", "GV error", "error of the global variance of the mels, in dB", 2),
+    Measure("mcd", "MCD", "mel-cepstral distortion from the target's own song, in dB, warped where lengths differ", 2),
+    Measure("rtf", "RTF", "seconds that coarse mel and diffusion took for a second of song", 4),
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted.
+
+    Attributes:
+        models: directories of teachers and students that are given the same columns.
+        vocoder: a vocoder's directory, or `griffin-lim`.
+        choice: which songs, to whom.
+        steps: of teachers.
+        shown: songs on the page.
+        seconds: of each song on the page.
+        seed: of the noise.
+        voices: a data set whose recordings teach the probe who is who; None takes the songs that are not converted.
+    """
+
+    models: tuple[str, ...]
+    vocoder: str = GRIFFIN_LIM
+    choice: Choice = field(default_factory=Choice)
+    steps: int = 18
+    shown: int = 4
+    seconds: float = 12.0
+    seed: int = 0
+    voices: Dataset | None = None
+
+
+@dataclass(frozen=True)
+class Conversions:
+    """What came out: figures by way, lines for the terminal, and the page where one was asked for."""
+
+    figures: Mapping[str, Figures]
+    lines: list[str]
+    page: Path | None
+
+
+def compare_conversions(dataset: Dataset, request: Request, out: Path | None = None) -> Conversions:
+    """Converts songs by every model; leaves sounds, `figures.json` and `index.html` in `out`, if there is one.
+
+    Raises:
+        UsageError: a column is not computed, a singer is not known, or there is no song.
+        CheckpointError: a model is damaged, or means other columns or mels than the set or the vocoder.
+    """
+    from autosing.models.directory import load_model
+
+    loaded = [load_model(model) for model in request.models]
+    _agree(request.models, loaded)
+    tasks = tasks_of(dataset, loaded[0], request.choice)
+    ways = [way for one in zip(request.models, loaded, strict=True) for way in _ways_of(*one, request)]
+    vocoder = with_spec(way_of(request.vocoder, request.seed), loaded[0].contract["mel"]["spec"])
+    spec = of_mapping(MelSpec, loaded[0].contract["mel"]["spec"], "the model's mel")
+    made = [_by_itself(tasks, SOURCE), *([_by_itself(tasks, TARGET)] if request.choice.parallel else [])]
+    names = [SOURCE, *([TARGET] if request.choice.parallel else []), *(name for name, _, _ in ways)]
+    made += [[_converted(task, *way[1:], vocoder, spec) for task in tasks] for way in ways]
+    heard = [Heard(f"{task.id}: {task.source} to {task.target}", task.wave, [one[n] for one in made])
+             for n, task in enumerate(tasks)]  # fmt: skip
+    means = means_of(names, MEASURES, heard)
+    probe = _probe(request.voices or dataset, tasks)
+    for name, sounds in zip(names, made, strict=True):
+        means[name] |= _of_all(sounds, tasks, probe)
+    told = f"{len(tasks)} songs of {dataset.url}, converted by {', '.join(request.models)}; sound by {request.vocoder}."
+    title = dataset.url.rstrip("/").rsplit("/", 1)[-1]
+    page = Listening("autosing eval svc", title, told, MEASURES, names, means, heard[: request.shown], request.seconds)
+    if out is None:
+        return Conversions(means, page.lines(), None)
+    out.mkdir(parents=True, exist_ok=True)
+    write_figures(out, {"ways": names}, means, heard)
+    return Conversions(means, page.lines(), page.write(out))
+
+
+def _agree(names: Sequence[str], loaded: Sequence["LoadedModel"]) -> None:
+    """Makes sure that the models are for conversion, are given the same columns and know the same singers."""
+    from autosing.models.svc import SvcModel
+
+    for name, one in zip(names, loaded, strict=True):
+        if not isinstance(one.model, SvcModel):
+            raise UsageError(f"{name} converts no voices; give what `autosing train svc` or svc_student made")
+        for part in ("definitions", "singers", "columns"):
+            if one.contract.get(part) != loaded[0].contract.get(part):
+                raise CheckpointError(f"{name} and {names[0]} differ in {part}; compare models of one set")
+
+
+def _ways_of(name: str, loaded: "LoadedModel", request: Request) -> "list[tuple[str, LoadedModel, Any]]":
+    from autosing.models.svc import Sampling, SvcModel
+
+    assert isinstance(loaded.model, SvcModel)
+    short = Path(name).parent.name if Path(name).name == "model" else Path(name).name
+    if loaded.model.fields.distilled:
+        return [(f"{short}, {n} call{'s' * (n > 1)}", loaded, Sampling(n, seed=request.seed)) for n in STUDENT_CALLS]
+    steps = request.steps
+    return [
+        (f"{short}, {COARSE} alone", loaded, Sampling(0)),
+        (f"{short}, 1 step", loaded, Sampling(1, "euler", seed=request.seed)),
+        (f"{short}, {steps} steps", loaded, Sampling(steps, seed=request.seed)),
+    ]
+
+
+def _by_itself(tasks: Sequence[Task], which: str) -> list[Made]:
+    """Returns recordings as if they had been made: those of the sources, or of the targets."""
+    found = []
+    for task in tasks:
+        wave = task.wave if which == SOURCE else task.wanted
+        assert wave is not None
+        found.append(Made(wave, _of_parallel(wave, task)))
+    return found
+
+
+def _converted(task: Task, loaded: "LoadedModel", how: Any, vocoder: Way, spec: MelSpec) -> Made:
+    from autosing.models.svc import SvcModel, convert_mel
+    from autosing.models.svc_input import svc_inputs
+
+    model = loaded.model
+    assert isinstance(model, SvcModel)
+    rates = {name: Fraction(rate) for name, rate in loaded.contract["rates"].items()}
+    n_frames = round(len(task.wave) / SPEC.sample_rate * spec.rate)
+    singers = list(loaded.contract["singers"])
+    f0_hz = task.series["f0_hz"] if "f0_hz" in task.series else np.zeros(0, np.float32)
+    row = 1 + singers.index(task.target)
+    key = key_of(f0_hz, task.wanted_f0_hz or float(model.f0_medians_hz[row]))
+    weights = np.zeros((n_frames, len(singers) + 1), np.float32)
+    weights[:, row] = 1
+    given = svc_inputs(task.series, model.fields.streams, model.fields.tokens, n_frames, rates, key)
+    started = time.process_time()
+    mel = np.concatenate(list(convert_mel(model, {**given, "singer_weights": weights}, how)))
+    spent_s = time.process_time() - started
+    asked_hz = (f0_hz * 2 ** (key / 12)).astype(np.float32)
+    series = {"mel": Series(mel, spec.rate)}
+    if len(f0_hz):
+        series |= {"f0_hz": Series(asked_hz, rates["f0_hz"]), "voiced": Series(task.series["voiced"], rates["f0_hz"])}
+    wave = resample(vocoder.make(series), vocoder.sample_rate, SPEC.sample_rate)
+    figures = {"rtf": spent_s / (len(task.wave) / SPEC.sample_rate)}
+    return Made(wave, figures | _of_sound(wave, asked_hz, task) | _of_parallel(wave, task))
+
+
+def key_of(f0_hz: Array, target_hz: float) -> float:
+    """Returns the semitones, whole ones, from the median of a pitch (F,) to another; 0 where one is not known."""
+    voiced = f0_hz[f0_hz > 0]
+    if not len(voiced) or target_hz <= 0:
+        return 0.0
+    return float(np.round(12 * np.log2(target_hz / np.median(voiced))))
+
+
+def _of_sound(wave: Wave, asked_hz: Array, task: Task) -> dict[str, float]:
+    found = {"loudness_lu": loudness_error(wave, task.wave, SPEC.sample_rate)} if len(wave) else {}
+    if not len(asked_hz):
+        return found
+    n = min(len(wave) * TRACK_HZ // SPEC.sample_rate, len(asked_hz))
+    heard = f0(wave, SPEC.sample_rate, len(wave) * TRACK_HZ // SPEC.sample_rate)
+    tracks = PitchTrack(heard.f0_hz[:n], heard.voiced[:n]), PitchTrack(asked_hz[:n], (asked_hz > 0)[:n])
+    pitch = {"f0_corr": log_f0_correlation(*tracks), "f0_rmse_cents": f0_rmse_cents(*tracks)}
+    return {**found, **pitch, "voicing_f1": voicing_f1(*tracks)}
+
+
+def _of_parallel(wave: Wave, task: Task) -> dict[str, float]:
+    """Returns how far a sound is from what the target sings, where that is known."""
+    if task.wanted is None:
+        return {}
+    cepstra = [mel_cepstra(one, SPEC.sample_rate) for one in (wave, task.wanted)]
+    n_frames = len(task.wanted) // SPEC.hop
+    if abs(len(wave) - len(task.wanted)) > SPEC.sample_rate // 10:
+        return {"mcd": mcd_dtw(*cepstra)}
+    shortest = min(map(len, cepstra))
+    mels = [log_mel(one, SPEC, n_frames) for one in (wave, task.wanted)]
+    return {"mcd": mcd(*(one[:shortest] for one in cepstra)), "mel_l1": mel_l1(mels[:1], mels[1:])}
+
+
+def _of_all(made: Sequence[Made], tasks: Sequence[Task], probe: SingerProbe | None) -> dict[str, float]:
+    """Returns the figures that a set of songs has, and none of them alone."""
+    mels = [log_mel(one.wave, SPEC, max(len(one.wave) // SPEC.hop, 1)) for one in made]
+    found = {}
+    if probe is not None:
+        told = probe.predict(mels)
+        for key, names in (("to_target", [t.target for t in tasks]), ("to_source", [t.source for t in tasks])):
+            found[key] = float(np.mean([one == name for one, name in zip(told, names, strict=True)]))
+        found["singer_eer"] = probe.verification_error(mels, [task.target for task in tasks])
+    wanted = [log_mel(t.wanted, SPEC, len(t.wanted) // SPEC.hop) for t in tasks if t.wanted is not None]
+    if len(wanted) == len(mels):
+        found |= {"fd_mel": fd_mel(mels, wanted), "gv_error_db": global_variance_error(mels, wanted)}
+    return found
+
+
+def _probe(dataset: Dataset, tasks: Sequence[Task]) -> SingerProbe | None:
+    """Returns what knows the singers of a set's other songs; None where there are not two with more than one."""
+    audio, used = audio_of(dataset), {task.id for task in tasks}
+    columns = [f"{INDEX}.{name}" for name in ("singer", "artist") if name in dataset.partitions[0].index_columns()]
+    known: dict[str, list[Array]] = {}
+    for row in dataset.read([audio, *columns]):
+        singer = singer_of(row)
+        wave = voice_of(row, audio) if singer and row.id not in used else None
+        if singer and wave is not None and len(wave) >= SPEC.n_fft:
+            known.setdefault(singer, []).append(log_mel(wave, SPEC, len(wave) // SPEC.hop))
+    pairs = [(mel, singer) for singer, mels in known.items() if len(mels) > 1 for mel in mels]
+    if len({singer for _, singer in pairs}) < 2:
+        return None
+    return SingerProbe.fit((mel for mel, _ in pairs), [singer for _, singer in pairs])

@@ -1,0 +1,1 @@
+"""Sound files to what a model says of them: a data set's stages, without a data set."""
