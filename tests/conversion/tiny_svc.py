@@ -65,7 +65,13 @@ class Studio:
         return self.manifest.singers
 
     def model(
-        self, name: str, *, told: Mapping[str, Any] | None = None, distilled: bool = False, **settings: Any
+        self,
+        name: str,
+        *,
+        told: Mapping[str, Any] | None = None,
+        distilled: bool = False,
+        spread: float = 0.05,
+        **settings: Any,
     ) -> Path:
         """Returns the folder of a model with these settings of its recipe.
 
@@ -73,16 +79,17 @@ class Studio:
             name: of its folder.
             told: what is changed in its contract.
             distilled: whether it is a student.
+            spread: of what is added to the weights: layers that begin at zero would hide what they are given.
             settings: of the recipe `svc`.
         """
         folder = self.folder / name
         if not folder.exists():
             given = {"content": ("ssl",), "size": "tiny", "n_tokens": 8, **settings}
             task = svc(**given).task(self.manifest)
-            save_model(folder, self._network(task, distilled), {**task.contract(), **(told or {})})
+            save_model(folder, self._network(task, distilled, spread), {**task.contract(), **(told or {})})
         return folder
 
-    def _network(self, task: SvcTask, distilled: bool) -> SvcModel:
+    def _network(self, task: SvcTask, distilled: bool, spread: float) -> SvcModel:
         torch.manual_seed(0)
         model = task.build()
         shards = ShardSet.open(self.folder / "shards", "train")
@@ -92,10 +99,9 @@ class Studio:
         if distilled:
             teacher, model = model, SvcModel(replace(model.fields, distilled=True))
             model.load_state_dict(teacher.state_dict())
-        # Layers that begin at zero would hide what they are given.
         with torch.no_grad():
             for weights in model.parameters():
-                weights.add_(0.05 * torch.randn_like(weights))
+                weights.add_(spread * torch.randn_like(weights))
         return model.eval()
 
     def vocoder(self, name: str = "vocoder", spec: MelSpec | None = None) -> Path:
