@@ -82,12 +82,13 @@ def test_the_key_is_heard(studio: Studio) -> None:
     # Its mels are the mean of the set's, so that nothing is heard but the pitch.
     plain = converter(studio, studio.model("mean", spread=0.0))
 
-    def median_hz(key: float) -> float:
-        made = plain.convert(SONG, Wanted(studio.singers[0], key=key, steps=0))
-        found = f0(made.wave, made.sample_rate, 300)
-        return float(np.median(found.f0_hz[found.voiced > 0]))
+    def pitch(wave: Any, sample_rate: int) -> Any:
+        found = f0(wave, sample_rate, 300)
+        return np.where(found.voiced > 0, found.f0_hz, np.nan)
 
-    assert 12 * np.log2(median_hz(5) / median_hz(0)) == pytest.approx(5, abs=0.5)
+    made = plain.convert(SONG, Wanted(studio.singers[0], key=5.0, steps=0))
+    semitones = 12 * np.log2(pitch(made.wave, made.sample_rate) / pitch(SONG.samples[:, 0], HZ))
+    assert np.isfinite(semitones).sum() > 100 and np.nanmedian(semitones) == pytest.approx(5, abs=0.1)
 
 
 def test_weights_and_times_of_singers_reach_the_model(studio: Studio, plain: Converter) -> None:
