@@ -67,6 +67,8 @@ WAYS = {
 }
 # Frames beside a border that count as about it.
 NEAR = 16
+# Nats that a window may be off the whole by, and how much more about borders than inside, on average.
+MOST_OFF, MOST_RATIO = 1e-3, 2.0
 
 
 def main() -> None:
@@ -124,11 +126,12 @@ def recording(minutes: float) -> Audio:
 
 
 def windows(folder: Path, minutes: float) -> None:
-    """Prints how far windows are from the whole file, in nats, at the borders of windows and inside."""
+    """Prints how far windows are from the whole file, in nats; exit code 1 where a limit is passed."""
     audio = recording(minutes)
     print(f"{minutes:g} minutes, windows of {PIECE_FRAMES} frames; spread of the mel's values beside the differences")
     print("| way | depends on frames | looks at | largest | mean about borders | mean inside | spread |")
     print("|---|---|---|---|---|---|---|")
+    passed = True
     for way, (name, how) in WAYS.items():
         made_by = converter(folder, name)
         inputs = inputs_of(made_by, audio)
@@ -138,9 +141,14 @@ def windows(folder: Path, minutes: float) -> None:
         about = np.zeros(n_frames, bool)
         for border in range(PIECE_FRAMES, n_frames, PIECE_FRAMES):
             about[border - NEAR : border + NEAR] = True
+        passed &= bool(off.max() <= MOST_OFF and off[about].mean() <= MOST_RATIO * off[~about].mean())
         reach = context_of(made_by.model, how)
         row = [f"{off.max():.2e}", f"{off[about].mean():.2e}", f"{off[~about].mean():.2e}", f"{whole.std():.2f}"]
         print(f"| {way} | {reach} | {min(reach, MOST_CONTEXT)} | {' | '.join(row)} |", flush=True)
+    print(
+        f"at most {MOST_OFF:g} nats, and {MOST_RATIO:g} times as much about borders: {'passed' if passed else 'FAILED'}"
+    )
+    sys.exit(not passed)
 
 
 def inputs_of(made_by: Converter, audio: Audio) -> Mapping[str, Array]:
