@@ -67,8 +67,9 @@ WAYS = {
 }
 # Frames beside a border that count as about it.
 NEAR = 16
-# Nats that a window may be off the whole by, and how much more about borders than inside, on average.
-MOST_OFF, MOST_RATIO = 1e-3, 2.0
+# Nats that a window may be off the whole by; how much more about borders than inside, on average, where it is more than
+# float32's rounding through the layers.
+MOST_OFF, MOST_RATIO, ROUNDING = 1e-3, 2.0, 1e-5
 
 
 def main() -> None:
@@ -141,13 +142,13 @@ def windows(folder: Path, minutes: float) -> None:
         about = np.zeros(n_frames, bool)
         for border in range(PIECE_FRAMES, n_frames, PIECE_FRAMES):
             about[border - NEAR : border + NEAR] = True
-        passed &= bool(off.max() <= MOST_OFF and off[about].mean() <= MOST_RATIO * off[~about].mean())
+        passed &= bool(off.max() <= MOST_OFF)
+        passed &= bool(off[about].mean() <= max(MOST_RATIO * off[~about].mean(), ROUNDING))
         reach = context_of(made_by.model, how)
         row = [f"{off.max():.2e}", f"{off[about].mean():.2e}", f"{off[~about].mean():.2e}", f"{whole.std():.2f}"]
         print(f"| {way} | {reach} | {min(reach, MOST_CONTEXT)} | {' | '.join(row)} |", flush=True)
-    print(
-        f"at most {MOST_OFF:g} nats, and {MOST_RATIO:g} times as much about borders: {'passed' if passed else 'FAILED'}"
-    )
+    limits = f"at most {MOST_OFF:g} nats, and {MOST_RATIO:g} times as much about borders, or {ROUNDING:g}"
+    print(f"{limits}: {'passed' if passed else 'FAILED'}")
     sys.exit(not passed)
 
 
