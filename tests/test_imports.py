@@ -91,7 +91,10 @@ def test_importing_every_module_makes_no_file_and_starts_no_thread(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("packages", "absent"),
-    [(("signal", "pipeline", "evaluation", "cli"), HEAVY), (("models", "page", "training", "synthesis"), STORES)],
+    [
+        (("signal", "pipeline", "evaluation", "conversion", "cli"), HEAVY),
+        (("models", "page", "training", "synthesis"), STORES),
+    ],
 )
 def test_importing_a_package_loads_nothing_that_it_does_without(
     packages: tuple[str, ...], absent: tuple[str, ...], tmp_path: Path

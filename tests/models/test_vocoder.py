@@ -50,6 +50,9 @@ def test_pieces_are_the_whole(generator: Generator, use_f0: bool, streams: dict[
     model, given = vocoder(generator, use_f0, streams), inputs(streams)
     f0_hz = np.repeat(RNG.choice([0.0, 220.0, 330.0], N_FRAMES), SPEC.hop).astype(np.float32) if use_f0 else None
     whole, parts = (np.concatenate(list(synthesise(model, given, f0_hz, piece_frames=size))) for size in (10_000, 17))
+    if f0_hz is not None:
+        running = synthesise(model, given, lambda first, last: f0_hz[first:last], piece_frames=17)
+        np.testing.assert_allclose(np.concatenate(list(running)), parts, atol=2e-5)
     assert len(whole) == N_FRAMES * SPEC.hop
     # A pitch that is told is rounded to float32 at every frame, and a phase is the sum of all.
     np.testing.assert_allclose(parts, whole, atol=1e-2 if model.tells_pitch else 2e-5)

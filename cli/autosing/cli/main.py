@@ -8,6 +8,7 @@ import typer
 from autosing.cli import (
     build,
     compare,
+    convert,
     convert_checkpoint,
     data,
     demo,
@@ -39,6 +40,7 @@ app.command("errors")(data.errors)
 app.command("build")(build.build)
 app.command("train")(train.train)
 app.command("push")(push.push)
+app.command("convert")(convert.convert)
 app.command("convert-checkpoint")(convert_checkpoint.convert_checkpoint)
 app.command("encode")(encode.encode)
 app.command("import-vocoder")(import_vocoder.import_vocoder)

@@ -26,16 +26,22 @@ class Song:
         values: values by address (`index.lrc_lyrics`, `f0.f0_hz`); stages add theirs as they go.
         audio_addresses: where `voice`, `mix`, `vocals` and `backing` are found.
         streamed: addresses of audio that nobody wants whole: `form` and `blocks` do not keep what they decode.
+        decoded: audio by address, where it need not be decoded any more.
     """
 
     def __init__(
-        self, id: str, values: dict[str, Any], audio_addresses: Mapping[str, str], streamed: Collection[str] = ()
+        self,
+        id: str,
+        values: dict[str, Any],
+        audio_addresses: Mapping[str, str],
+        streamed: Collection[str] = (),
+        decoded: Mapping[str, Audio] | None = None,
     ) -> None:
         self.id = id
         self.values = values
         self._audio_addresses = audio_addresses
         self._streamed = streamed
-        self._decoded: dict[str, Audio] = {}
+        self._decoded: dict[str, Audio] = dict(decoded or {})
         self._forms: dict[str, Form] = {}
         self._waves: dict[tuple[str, int], Wave] = {}
 

@@ -5,7 +5,8 @@ form (Dirichlet's kernel). Phase is summed up in float64, so an hour of it is as
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -21,8 +22,11 @@ Floats = npt.NDArray[np.floating]
 LOWEST_HZ = 20.0
 # Samples of noise that one seed makes; noise at a place in a recording is the same however it is asked for.
 NOISE_BLOCK = 4096
+# Samples whose pitch and pulses are worked out at once: what that takes in float64 would be 70 bytes a sample.
+BLOCK_SAMPLES = 1 << 20
 # Below this the kernel is at its peak, which 0 / 0 does not tell.
 _AT_PEAK = 1e-4
+_NEXT_TO_NOTHING = 1e-12
 
 
 def sample_f0(f0_hz: Floats, voiced: npt.NDArray[Any], times: Floats) -> npt.NDArray[np.float32]:
@@ -51,8 +55,18 @@ def f0_at_samples(
     f0_hz: Floats, voiced: npt.NDArray[Any], rate: Fraction, n_samples: int, sample_rate: int
 ) -> npt.NDArray[np.float32]:
     """Returns F0 at each sample (T,) of a series (F,) at `rate`, frames being at their centres; see `sample_f0`."""
-    times = (np.arange(n_samples) + 0.5) * float(rate) / sample_rate - 0.5
-    return sample_f0(f0_hz, voiced, times)
+    found = np.empty(n_samples, np.float32)
+    for first in range(0, n_samples, BLOCK_SAMPLES):
+        last = min(first + BLOCK_SAMPLES, n_samples)
+        found[first:last] = f0_between(f0_hz, voiced, rate, first, last, sample_rate)
+    return found
+
+
+def f0_between(
+    f0_hz: Floats, voiced: npt.NDArray[Any], rate: Fraction, first: int, last: int, sample_rate: int
+) -> npt.NDArray[np.float32]:
+    """Returns F0 at the samples from `first` to `last`; see `f0_at_samples`."""
+    return sample_f0(f0_hz, voiced, (np.arange(first, last) + 0.5) * float(rate) / sample_rate - 0.5)
 
 
 def pulses(f0_hz_BT: Tensor, sample_rate: int, start_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -76,6 +90,8 @@ def pulses(f0_hz_BT: Tensor, sample_rate: int, start_B: Tensor | None = None) ->
     kernel_BT = torch.where(is_peak_BT, 2 * harmonics_BT + 1, kernel_BT)
     # Each harmonic has power 1/2.
     wave_BT = (kernel_BT - 1) / 2 / (harmonics_BT / 2).sqrt()
+    # Where pulses are 0 there is no voice, and noise takes their place: a voiced sample must not be 0 by chance.
+    wave_BT = torch.where(wave_BT.abs() < _NEXT_TO_NOTHING, _NEXT_TO_NOTHING, wave_BT)
     return torch.where(voiced_BT, wave_BT, 0.0).to(f0_hz_BT.dtype), torch.frac(turns_BT[:, -1])
 
 
@@ -96,12 +112,13 @@ class PulseTrain:
 
     def next(self, f0_hz: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Returns the pulses (T,) of the next samples."""
-        if not len(f0_hz):
-            return np.zeros(0, np.float32)
-        start = torch.tensor([self.phase], dtype=torch.float64)
-        wave_BT, end_B = pulses(torch.from_numpy(f0_hz)[None], self.sample_rate, start)
-        self.phase = float(end_B[0])
-        return np.asarray(wave_BT[0].numpy(), np.float32)
+        found = np.empty(len(f0_hz), np.float32)
+        for first in range(0, len(f0_hz), BLOCK_SAMPLES):
+            block = torch.from_numpy(f0_hz[first : first + BLOCK_SAMPLES])[None]
+            wave_BT, end_B = pulses(block, self.sample_rate, torch.tensor([self.phase], dtype=torch.float64))
+            found[first : first + BLOCK_SAMPLES] = wave_BT[0].numpy()
+            self.phase = float(end_B[0])
+        return found
 
 
 @dataclass(frozen=True)
@@ -135,10 +152,55 @@ class Excitation:
     def batch(self, first: int, last: int, device: torch.device) -> dict[str, Tensor]:
         """Returns `noise`, and where a pitch is used `pulses` and `period_s`, of frames `first` to `last`, (1, ...)."""
         span = slice(first * self.hop, last * self.hop)
-        given = {"noise": noise(span.start, span.stop - span.start, self.seed)}
-        if self.f0_hz is not None and self.pulses is not None:
-            given |= {"pulses": self.pulses[span], "period_s": periods(self.f0_hz[span], self.hop)}
-        return {name: torch.from_numpy(array)[None].to(device) for name, array in given.items()}
+        pitch = None if self.f0_hz is None else self.f0_hz[span]
+        pulses = None if self.pulses is None else self.pulses[span]
+        return _batch(noise(span.start, span.stop - span.start, self.seed), pitch, pulses, self.hop, device)
+
+
+@dataclass
+class RunningExcitation:
+    """An `Excitation` whose pieces are asked for one after the other; it holds no more than one.
+
+    Attributes:
+        f0_hz: returns the pitch of the samples from one to another, 0 where unvoiced.
+        spec: hop and sample rate.
+        seed: of the noise.
+    """
+
+    f0_hz: Callable[[int, int], npt.NDArray[np.float32]]
+    spec: MelSpec
+    seed: int
+    # Where what is held begins, its pitch and its pulses.
+    _first: int = field(default=0, init=False)
+    _pitch: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32), init=False)
+    _pulses: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32), init=False)
+    _train: PulseTrain = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._train = PulseTrain(self.spec.sample_rate)
+
+    def batch(self, first: int, last: int, device: torch.device) -> dict[str, Tensor]:
+        """Returns what `Excitation.batch` does; neither border lies before that of the piece before."""
+        begin, end, hop = first * self.spec.hop, last * self.spec.hop, self.spec.hop
+        pitch = self.f0_hz(self._first + len(self._pitch), end)
+        self._pulses = np.concatenate([self._pulses, self._train.next(pitch)])[begin - self._first :]
+        self._pitch = np.concatenate([self._pitch, pitch])[begin - self._first :]
+        self._first = begin
+        return _batch(noise(begin, end - begin, self.seed), self._pitch, self._pulses, hop, device)
+
+
+def _batch(
+    noise: npt.NDArray[np.float32],
+    f0_hz: npt.NDArray[np.float32] | None,
+    pulses: npt.NDArray[np.float32] | None,
+    hop: int,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """Returns the excitation of a piece as a batch of one."""
+    given = {"noise": noise}
+    if f0_hz is not None and pulses is not None:
+        given |= {"pulses": pulses, "period_s": periods(f0_hz, hop)}
+    return {name: torch.from_numpy(array)[None].to(device) for name, array in given.items()}
 
 
 def periods(f0_hz: npt.NDArray[np.float32], hop: int) -> npt.NDArray[np.float32]:

@@ -8,7 +8,7 @@ Tokens are embedded first and brought to the frames after: SingOMD's released co
 and, where it is not given, pitch from tokens first (`frame_decoder`), so that both can be looked at.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar, Literal
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from autosing.models.acoustic import WAVES, MaskedConv, Size, frame_mask, pitch_features
-from autosing.models.excitation import Excitation
+from autosing.models.excitation import Excitation, RunningExcitation
 from autosing.models.frame_decoder import Decoded, FrameDecoder
 from autosing.models.hifigan import HifiGan
 from autosing.models.istft_head import IstftHead
@@ -179,7 +179,7 @@ def tokens_at(n_frames: int, rate: Fraction, n_tokens: int, token_rate: Fraction
 def synthesise(
     model: Vocoder,
     inputs: Mapping[str, Array],
-    f0_hz: npt.NDArray[np.float32] | None = None,
+    f0_hz: npt.NDArray[np.float32] | Callable[[int, int], npt.NDArray[np.float32]] | None = None,
     seed: int = 0,
     piece_frames: int = PIECE_FRAMES,
 ) -> Iterator[npt.NDArray[np.float32]]:
@@ -188,15 +188,19 @@ def synthesise(
     Args:
         model: in evaluation mode.
         inputs: `mel` (F, M), or of each stream its tokens (N,) and `<stream>_at` (F,).
-        f0_hz: pitch of each sample (F hop,), 0 where unvoiced, for a model that uses it.
+        f0_hz: pitch of each sample (F hop,), 0 where unvoiced, for a model that uses it; or what returns that of the
+            samples from one to another, of which no more than a piece is then held.
         seed: of the noise; the same seed gives the same wave.
         piece_frames: frames that are made at once; memory is in proportion.
     """
     n_frames, spec = len(next(array for name, array in inputs.items() if _is_of_frames(name))), model.spec
     cut = Pieces(n_frames, piece_frames, model.context_frames)
+    excitation: Excitation | RunningExcitation
     if model.tells_pitch:
         told_hz = cut.each(lambda first, last: model.decoded(_piece(model, inputs, first, last)).f0_hz)
         excitation = Excitation.of_frames(np.concatenate([np.zeros(0, np.float32), *told_hz]), spec, seed)
+    elif callable(f0_hz):
+        excitation = RunningExcitation(f0_hz, spec, seed)
     else:
         excitation = Excitation.of_samples(None if f0_hz is None else f0_hz[: n_frames * spec.hop], spec, seed)
 

@@ -1,6 +1,6 @@
 """One interface to vocoders: the project's own, and published ones that `import_vocoder` made model directories of."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,6 +14,8 @@ from autosing.signal.ssl_encoder import Device, torch_device
 
 Array = npt.NDArray[Any]
 Wave = npt.NDArray[np.float32]
+# Of each sample, or what returns that of the samples from one to another.
+Pitch = Wave | Callable[[int, int], Wave]
 
 OWN = "vocoder"
 PUBLISHED = ("bigvgan", "hifigan", "nsf_hifigan", "vocos")
@@ -48,12 +50,13 @@ class AnyVocoder(Protocol):
     def info(self) -> VocoderInfo:
         """What it makes waves of."""
 
-    def synthesise(self, inputs: Mapping[str, Array], f0_hz: Wave | None = None, seed: int = 0) -> Iterator[Wave]:
+    def synthesise(self, inputs: Mapping[str, Array], f0_hz: Pitch | None = None, seed: int = 0) -> Iterator[Wave]:
         """Yields the wave of a recording piece by piece; together they are what the whole of it at once would be.
 
         Args:
             inputs: `mel` (F, M), or of each stream its tokens (N,) and `<stream>_at` (F,), the token at each frame.
-            f0_hz: pitch of each sample (F hop,), 0 where unvoiced, for one that uses it.
+            f0_hz: pitch of each sample (F hop,), 0 where unvoiced, for one that uses it; of what returns that of the
+                samples from one to another, the project's own holds no more than a piece.
             seed: of noise and phases; the same seed gives the same wave.
 
         Raises:
@@ -104,7 +107,7 @@ class _Own:
     network: Any
     info: VocoderInfo
 
-    def synthesise(self, inputs: Mapping[str, Array], f0_hz: Wave | None = None, seed: int = 0) -> Iterator[Wave]:
+    def synthesise(self, inputs: Mapping[str, Array], f0_hz: Pitch | None = None, seed: int = 0) -> Iterator[Wave]:
         from autosing.models.vocoder import synthesise
 
         yield from synthesise(self.network, inputs, f0_hz, seed)
@@ -115,7 +118,7 @@ class _Published:
     network: Any
     info: VocoderInfo
 
-    def synthesise(self, inputs: Mapping[str, Array], f0_hz: Wave | None = None, seed: int = 0) -> Iterator[Wave]:
+    def synthesise(self, inputs: Mapping[str, Array], f0_hz: Pitch | None = None, seed: int = 0) -> Iterator[Wave]:
         import torch
 
         from autosing.models.pieces import Pieces
@@ -125,7 +128,8 @@ class _Published:
             raise RowError(f"a mel of shape {mel.shape} does not fit a vocoder of {spec.n_mels} bands")
         if self.info.use_f0 and f0_hz is None:
             raise RowError("the vocoder is given no F0, and sings by it")
-        excitation = self.network.excitation(f0_hz, len(mel), seed) if self.info.use_f0 else None
+        pitch = f0_hz(0, len(mel) * spec.hop) if callable(f0_hz) else f0_hz
+        excitation = self.network.excitation(pitch, len(mel), seed) if self.info.use_f0 else None
         device = next(self.network.parameters()).device
 
         @torch.inference_mode()

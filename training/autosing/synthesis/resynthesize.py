@@ -16,6 +16,7 @@ from autosing.signal.typed import of_mapping
 if TYPE_CHECKING:
     from autosing.models.codecs import AnyCodec
     from autosing.models.vocoders import AnyVocoder
+    from autosing.signal.ssl_encoder import Device
 
 Array = npt.NDArray[Any]
 Wave = npt.NDArray[np.float32]
@@ -54,7 +55,7 @@ class Way(Protocol):
         """
 
 
-def way_of(model: str, seed: int = 0) -> Way:
+def way_of(model: str, seed: int = 0, device: "Device" = "auto") -> Way:
     """Returns the way of a model directory, or `griffin-lim`, which needs no model.
 
     Raises:
@@ -72,7 +73,7 @@ def way_of(model: str, seed: int = 0) -> Way:
     folder = str(model_folder(model)) if "@" in model else model
     if Checkpoint(folder).config.get("class") not in CLASSES:
         return ByCodec(load_codec(model))
-    return ByVocoder(load_vocoder(model), seed)
+    return ByVocoder(load_vocoder(model, device=device), seed)
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class ByVocoder:
         return {"definitions": info.definitions} if info.streams else {"mel": info.spec.as_mapping()}
 
     def make(self, series: Mapping[str, Series]) -> Wave:
-        from autosing.models.excitation import f0_at_samples
+        from autosing.models.excitation import f0_between
         from autosing.models.vocoder import tokens_at
 
         spec, streams = self.vocoder.info.spec, self.vocoder.info.streams
@@ -141,8 +142,12 @@ class ByVocoder:
         if self.vocoder.info.use_f0:
             pitch = series["f0_hz"]
             told = (pitch.values, series["voiced"].values, pitch.rate)
-            f0_hz = f0_at_samples(*told, n_frames * spec.hop, spec.sample_rate)
-        return np.concatenate(list(self.vocoder.synthesise(inputs, f0_hz, self.seed)))
+            f0_hz = lambda first, last: f0_between(*told, first, last, spec.sample_rate)  # noqa: E731
+        wave, done = np.empty(n_frames * spec.hop, np.float32), 0
+        for piece in self.vocoder.synthesise(inputs, f0_hz, self.seed):
+            wave[done : done + len(piece)] = piece
+            done += len(piece)
+        return wave
 
     def _tokens(self, name: str, stream: Series) -> Array:
         info = self.vocoder.info
@@ -179,14 +184,14 @@ class ByCodec:
         return self.codec.decode([series[name].values for name in self.columns])
 
 
-def with_spec(way: Way, told: Mapping[str, Any]) -> Way:
-    """Returns the way for mels of a data set's MelSpec.
+def with_spec(way: Way, told: Mapping[str, Any], whose: str = "the data set's") -> Way:
+    """Returns the way for mels of the MelSpec of a data set, or of whatever they come from.
 
     Raises:
         UsageError: the model was trained with another; names the first field that differs.
     """
     if isinstance(way, ByGriffinLim):
-        return ByGriffinLim(of_mapping(MelSpec, told, "the data set's mel"), way.seed)
+        return ByGriffinLim(of_mapping(MelSpec, told, f"{whose} mel"), way.seed)
     if "mel" not in way.expected:
         return way
     wanted, found = ({**LATER_FIELDS, **mapping} for mapping in (way.expected["mel"], told))
@@ -194,7 +199,7 @@ def with_spec(way: Way, told: Mapping[str, Any]) -> Way:
     if differing:
         name = differing[0]
         raise UsageError(
-            f"the vocoder was trained with mel.{name} = {wanted[name]!r}, and the data set's is {found[name]!r}; "
+            f"the vocoder was trained with mel.{name} = {wanted[name]!r}, and {whose} is {found[name]!r}; "
             f"process a mel of the vocoder's spec (--set mel.spec.{name}={wanted[name]}), or take another vocoder"
         )
     return way

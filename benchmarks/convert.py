@@ -1,0 +1,245 @@
+"""What converting long recordings takes, and whether windows are the whole: a tiny model that has learned for minutes.
+
+    .venv/bin/python benchmarks/convert.py windows   # windows beside the whole file, at borders and inside
+    .venv/bin/python benchmarks/convert.py memory    # peak memory of 2, 10 and 60 minutes
+    .venv/bin/python benchmarks/convert.py speed     # real-time factor of each part
+
+The models are made in the folder of `--models`, unless they are there. One thread.
+"""
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from autosing.pipeline.threads import one_thread
+
+one_thread()
+
+import numpy as np  # noqa: E402
+import numpy.typing as npt  # noqa: E402
+import torch  # noqa: E402
+
+from autosing.models.diffusion import leap, solve  # noqa: E402
+from autosing.models.directory import load_model  # noqa: E402
+from autosing.models.excitation import noise  # noqa: E402
+from autosing.models.pieces import pieces  # noqa: E402
+from autosing.models.svc import (  # noqa: E402
+    MOST_CONTEXT,
+    PIECE_FRAMES,
+    Known,
+    Sampling,
+    SvcModel,
+    context_of,
+    convert_mel,
+)
+from autosing.pipeline.construct.sample import SAMPLES  # noqa: E402
+from autosing.pipeline.contract_columns import ContractColumns  # noqa: E402
+from autosing.pipeline.ingest.synthetic import SyntheticSource  # noqa: E402
+from autosing.signal.decode import Audio, decode  # noqa: E402
+from autosing.signal.framing import frames  # noqa: E402
+from autosing.signal.singer import song  # noqa: E402
+from autosing.signal.voice import voices  # noqa: E402
+from autosing.synthesis.conversion.windows import Source, Windows  # noqa: E402
+from autosing.synthesis.convert import Converter, Wanted  # noqa: E402
+from autosing.synthesis.resynthesize import way_of  # noqa: E402
+from autosing.training.run import train  # noqa: E402
+from gates.synthetic_set import built, only_at_the_end  # noqa: E402
+from machine import machine, peak_mb  # noqa: E402
+
+Array = npt.NDArray[Any]
+HZ, VERSE_S = 24_000, 30.0
+COLUMNS = {"ssl": "ssl.ssl", **{k: v for k, v in SAMPLES["svc"].columns.items() if k != "soft_units"}}
+OF_TEACHER = ["size=tiny", "content=ssl", "lr=2e-3", "warmup_steps=20", "crop_s=1.92", "seconds_per_batch=16"]
+OF_STUDENT = ["objective=easy", "crop_s=1.92", "seconds_per_batch=16", "lr=1e-3", "ema_decay=0"]
+OF_VOCODER = ["size=tiny", "lr=2e-3", "warmup_steps=10", "seconds_per_batch=8", "adversarial_weight=0", "ema_decay=0"]
+WAYS = {
+    "student, 1 call": ("student", Sampling(1)),
+    "student, 4 calls": ("student", Sampling(4)),
+    "teacher, 4 steps of Heun": ("teacher", Sampling(4, "heun")),
+    "teacher, 18 steps of Heun": ("teacher", Sampling(18, "heun")),
+}
+# Frames beside a border that count as about it.
+NEAR = 16
+# Nats that a window may be off the whole by; how much more about borders than inside, on average, where it is more than
+# float32's rounding through the layers.
+MOST_OFF, MOST_RATIO, ROUNDING = 1e-3, 2.0, 1e-5
+
+
+def main() -> None:
+    """Measures one thing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("windows", "memory", "speed", "one"))
+    parser.add_argument("--models", type=Path, help="a folder that the models are kept in")
+    parser.add_argument("--steps", type=int, default=200, help="that the teacher learns")
+    parser.add_argument("--minutes", type=float, nargs="+", default=None)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.models or Path(scratch)
+        if options.what == "one":
+            print(json.dumps(one(folder, options.minutes[0])))
+            return
+        print(machine(("torch", "numpy")))
+        made(folder, options.steps)
+        if options.what == "windows":
+            windows(folder, (options.minutes or [10])[0])
+        elif options.what == "memory":
+            memory(folder, options.minutes or [2, 10, 60])
+        else:
+            speed(folder, (options.minutes or [2])[0])
+
+
+def made(folder: Path, steps: int) -> None:
+    """Trains teacher, student and vocoder on synthetic songs, unless they are there."""
+    shards = folder / "set" / "shards"
+    if not shards.exists():
+        spec = replace(SAMPLES["svc"], columns=COLUMNS)
+        built(folder / "set", SyntheticSource(32, 8.0, singers=4), spec, ("ssl", "f0", "energy", "mel"))
+    taught = [*OF_STUDENT, f"begin_from={folder / 'teacher' / 'model'}"]
+    for recipe, name, settings, n in (
+        ("svc", "teacher", OF_TEACHER, steps),
+        ("svc_student", "student", taught, steps // 4),
+        ("vocoder", "vocoder", OF_VOCODER, 20),
+    ):
+        if not (folder / name / "model").exists():
+            train(recipe, shards, folder / name, [*settings, "validate_samples=2", *only_at_the_end(n)])
+
+
+def converter(folder: Path, name: str) -> Converter:
+    """Returns the converter of a model of the folder."""
+    loaded = load_model(folder / name / "model")
+    return Converter(loaded, way_of(str(folder / "vocoder" / "model")), ContractColumns(name, loaded.contract))
+
+
+def recording(minutes: float) -> Audio:
+    """Returns a recording of verses, each sung anew until there are ten."""
+    n_samples = round(minutes * 60 * HZ)
+    voice = voices(8, 3)[5]
+    n_verses = min(int(np.ceil(minutes * 60 / VERSE_S)), 10)
+    verses = np.concatenate([song(9_000 + n, voice, VERSE_S).wave for n in range(n_verses)])
+    return Audio(np.resize(verses, n_samples)[:, None], HZ, "wav/pcm_16")
+
+
+def windows(folder: Path, minutes: float) -> None:
+    """Prints how far windows are from the whole file, in nats; exit code 1 where a limit is passed."""
+    audio = recording(minutes)
+    print(f"{minutes:g} minutes, windows of {PIECE_FRAMES} frames; spread of the mel's values beside the differences")
+    print("| way | depends on frames | looks at | largest | mean about borders | mean inside | spread |")
+    print("|---|---|---|---|---|---|---|")
+    passed = True
+    for way, (name, how) in WAYS.items():
+        made_by = converter(folder, name)
+        inputs = inputs_of(made_by, audio)
+        n_frames = len(inputs["frame"])
+        whole = whole_mel(made_by.model, inputs, how)
+        off = np.abs(np.concatenate(list(convert_mel(made_by.model, inputs, how))) - whole)
+        about = np.zeros(n_frames, bool)
+        for border in range(PIECE_FRAMES, n_frames, PIECE_FRAMES):
+            about[border - NEAR : border + NEAR] = True
+        passed &= bool(off.max() <= MOST_OFF)
+        passed &= bool(off[about].mean() <= max(MOST_RATIO * off[~about].mean(), ROUNDING))
+        reach = context_of(made_by.model, how)
+        row = [f"{off.max():.2e}", f"{off[about].mean():.2e}", f"{off[~about].mean():.2e}", f"{whole.std():.2f}"]
+        print(f"| {way} | {reach} | {min(reach, MOST_CONTEXT)} | {' | '.join(row)} |", flush=True)
+    limits = f"at most {MOST_OFF:g} nats, and {MOST_RATIO:g} times as much about borders, or {ROUNDING:g}"
+    print(f"{limits}: {'passed' if passed else 'FAILED'}")
+    sys.exit(not passed)
+
+
+def inputs_of(made_by: Converter, audio: Audio) -> Mapping[str, Array]:
+    """Returns what a model is given of a recording."""
+    fields, heard = made_by.model.fields, ContractColumns("the model", made_by.contract).hear(audio)
+    series = heard.read([*fields.streams, "f0_hz", "voiced", "energy"])
+    n_frames = frames(len(audio.samples), audio.sample_rate, made_by.spec.rate)
+    weights = np.eye(fields.n_singers + 1, dtype=np.float32)[1]
+    source = Source(
+        series, fields.streams, fields.tokens, n_frames, made_by.rates, 0.0, 0.0,
+        lambda first, last: {"singer_weights": np.tile(weights, (last - first, 1))},
+    )  # fmt: skip
+    return cast("Mapping[str, Array]", Windows(source))
+
+
+@torch.inference_mode()
+def whole_mel(model: SvcModel, inputs: Mapping[str, Array], how: Sampling) -> Array:
+    """Returns the mel of a recording whose noise is taken away everywhere at once.
+
+    What is known before is known in pieces, with all frames on either side that it depends on: attention to the whole
+    of ten minutes takes 25 GB.
+    """
+    n_frames, n_mels = len(inputs["frame"]), model.fields.n_mels
+    parts = []
+    for first, last, seen_from, seen_to in pieces(n_frames, PIECE_FRAMES, model.context_frames):
+        part = {name: torch.from_numpy(array[seen_from:seen_to])[None] for name, array in inputs.items()}
+        found = model.known({**part, "mel_frames": torch.tensor([seen_to - seen_from])})
+        kept = slice(first - seen_from, last - seen_from)
+        parts.append([each[:, kept] for each in (found.coarse, found.context, found.mask)])
+    known = Known(*(torch.cat(each, dim=1) for each in zip(*parts, strict=True)))
+    drawn = (
+        torch.from_numpy(noise(0, n_frames * n_mels, how.seed * 1_000_003 + n)).reshape(1, n_frames, n_mels)
+        for n in itertools.count()
+    )
+    if model.fields.distilled:
+        open_BFM = leap(model.denoise(known), drawn, model.noise.levels(how.steps + 1)[:-1], model.noise.lowest)
+    else:
+        open_BFM = solve(model.denoise(known), next(drawn), model.noise.levels(how.steps), how.solver)
+    mel: Array = model.mel(known, open_BFM)[0].numpy()
+    return mel
+
+
+def memory(folder: Path, minutes: Sequence[float]) -> None:
+    """Prints the peak memory of a process that converts one recording, by its length."""
+    print("| minutes | peak, MB | above one that converts nothing, MB | a minute of it, MB |\n|---|---|---|---|")
+    nothing = measured(folder, 0)["peak_mb"]
+    for each in minutes:
+        peak = measured(folder, each)["peak_mb"]
+        print(f"| {each:g} | {peak:.0f} | {peak - nothing:.0f} | {(peak - nothing) / each:.1f} |", flush=True)
+
+
+def speed(folder: Path, minutes: float) -> None:
+    """Prints the real-time factor of each part."""
+    audio = recording(minutes)
+    print(f"{minutes:g} minutes, shares of its length")
+    print("| way | content | F0 | energy | decoder | vocoder |\n|---|---|---|---|---|---|")
+    for way, (name, how) in WAYS.items():
+        wanted = Wanted(converter(folder, name).singers[0], steps=how.steps)
+        told = converter(folder, name).convert(audio, wanted).facts["realtime_factors"]
+        row = [f"{told[part]:.4f}" for part in ("content", "f0", "energy", "decoder", "vocoder")]
+        print(f"| {way} | {' | '.join(row)} |", flush=True)
+
+
+def measured(folder: Path, minutes: float) -> dict[str, float]:
+    """Returns what `one` tells in a process of its own."""
+    command = [sys.executable, __file__, "one", "--models", str(folder), "--minutes", str(minutes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def one(folder: Path, minutes: float) -> dict[str, float]:
+    """Returns the peak memory of this process after the conversion of a recording that lies in a file."""
+    made_by = converter(folder, "student")
+    made_by.convert(Audio(recording(0.2).samples, HZ, ""), Wanted(made_by.singers[0]))
+    if minutes:
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "long.wav"
+            # Written by another process, or what it takes would be measured too.
+            write = f"import convert; convert.write({str(path)!r}, {minutes})"
+            subprocess.run([sys.executable, "-c", write], cwd=Path(__file__).parent, check=True)
+            made_by.convert(decode(path.read_bytes()), Wanted(made_by.singers[0]))
+    return {"peak_mb": peak_mb()}
+
+
+def write(path: str, minutes: float) -> None:
+    """Writes a recording as WAV."""
+    import soundfile
+
+    soundfile.write(path, recording(minutes).samples, HZ)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""One recording after the other, and what became of each: a bad one does not stop the others."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from autosing.conversion.inputs import Input
+from autosing.conversion.mixes import Parts, Separator, mixed
+from autosing.conversion.outputs import Outputs
+from autosing.conversion.text import Outcome, Progress
+from autosing.signal.decode import Audio, decode
+from autosing.signal.errors import RowError, UsageError
+from autosing.synthesis.convert import Converted, Converter, Wanted
+
+SOME_FAILED = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done with every recording.
+
+    Attributes:
+        converter: the model with its vocoder.
+        wanted: how recordings are converted, as far as a manifest does not say otherwise.
+        outputs: where they go.
+        separator: takes mixes apart; None where recordings are voices.
+        backing: what a voice is mixed with; None for nothing, or for what the separator leaves.
+        overwrite: whether an output that is there is made again.
+        made_with: facts that are the same for all.
+    """
+
+    converter: Converter
+    wanted: Wanted
+    outputs: Outputs
+    separator: Separator | None = None
+    backing: Path | None = None
+    overwrite: bool = False
+    made_with: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, inputs: Sequence[Input], progress: Progress) -> Iterator[Outcome]:
+        """Yields what became of each recording, as soon as it is known.
+
+        Raises:
+            UsageError: something that is asked for is wrong for all of them; nothing was started.
+        """
+        self.converter.singing(self.wanted)
+        self.converter.sampling(self.wanted)
+        for each in inputs:
+            yield self._one(each, progress)
+
+    def _one(self, given: Input, progress: Progress) -> Outcome:
+        path = self.outputs.path(given.name)
+        if path.exists() and not self.overwrite:
+            return Outcome(str(given.path), str(path), "skipped", "it is there; --overwrite makes it again")
+        if path.exists() and path.samefile(given.path):
+            return Outcome(str(given.path), str(path), "failed", "the output is the source itself; give another OUT")
+        try:
+            made, facts = self._converted(given, path, lambda part: progress.part(given.name, part))
+        except (RowError, UsageError, OSError) as error:
+            return Outcome(str(given.path), str(path), "failed", str(error))
+        except Exception as error:  # the worker boundary: whatever a recording does, the others go on
+            return Outcome(str(given.path), str(path), "failed", f"{type(error).__name__}: {error}")
+        return Outcome(str(given.path), str(path), "converted", "", facts, made.warnings)
+
+    def _converted(self, given: Input, path: Path, tell: Callable[[str], None]) -> tuple[Converted, dict[str, Any]]:
+        started = time.perf_counter()
+        wanted = replace(self.wanted, **given.changes)
+        data = given.path.read_bytes()
+        tell("separation" if self.separator else "decoding")
+        parts = self._parts(data)
+        del data
+        separating_s = time.perf_counter() - started
+        made = self.converter.convert(parts.voice, wanted, tell)
+        wave, rate, facts = made.wave, made.sample_rate, {"source_file": str(given.path), **made.facts}
+        if parts.backing is not None:
+            wave, gain_db = mixed(wave, rate, parts.backing)
+            rate = parts.backing.sample_rate
+            facts["mix"] = {"gain_db": gain_db, "separator": self.separator.told() if self.separator else None}
+            facts["realtime_factors"]["separation"] = round(separating_s / facts["source"]["seconds"], 5)
+        facts |= {"warnings": list(made.warnings), "sample_rate_hz": rate, **self.made_with}
+        facts["wanted"] = asdict(wanted)
+        self.outputs.write(path, wave, rate, facts)
+        return made, facts
+
+    def _parts(self, data: bytes) -> "_Given":
+        if self.separator is not None:
+            found: Parts = self.separator.parts(data)
+            return _Given(found.voice, found.backing)
+        return _Given(decode(data), None if self.backing is None else read_sound(self.backing))
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A voice, and what it is mixed with."""
+
+    voice: Audio
+    backing: Audio | None
+
+
+def read_sound(path: Path) -> Audio:
+    """Returns the decoded recording of a file.
+
+    Raises:
+        UsageError: it cannot be read or decoded.
+    """
+    try:
+        return decode(path.read_bytes())
+    except (OSError, RowError) as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def reference_of(name: str) -> Audio | None:
+    """Returns the recording that a singer's name is the path of; None where there is none."""
+    path = Path(name)
+    try:
+        return read_sound(path) if path.is_file() else None
+    except OSError:  # a name that no file can have
+        return None
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """Returns 3 where a recording failed, else 0."""
+    return SOME_FAILED if any(outcome.became == "failed" for outcome in outcomes) else 0
