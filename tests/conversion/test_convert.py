@@ -98,7 +98,7 @@ def test_weights_and_times_of_singers_reach_the_model(studio: Studio, plain: Con
         return plain.convert(SONG, Wanted(singer, key=0.0, loudness="none")).wave
 
     first, second, mixed = mel_of(one), mel_of(other), mel_of(f"{one}:0.5,{other}:0.5")
-    assert not np.allclose(mixed, first, atol=1e-3) and not np.allclose(mixed, second, atol=1e-3)
+    assert not np.allclose(mixed, first, atol=1e-5) and not np.allclose(mixed, second, atol=1e-5)
     np.testing.assert_array_equal(mel_of(f"{one}:1,{other}:0"), first)
     in_turn = mel_of(f"0:{one},1:{one},1.2:{other}")
     # Far from where they change, each is as if they sang alone; gains are not changed.

@@ -4,11 +4,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from autosing.cli.main import main
-from autosing.evaluation.conversion.compare import Request, compare_conversions, key_of
+from autosing.evaluation.conversion.compare import Request, compare_conversions
 from autosing.evaluation.conversion.songs import Choice
 from autosing.pipeline.construct.inputs import NamedDataset
 from autosing.pipeline.construct.sample import SAMPLES
@@ -120,10 +119,3 @@ def test_columns_of_another_meaning_are_refused(folder: Path, tmp_path: Path) ->
     process(dataset, Project().graph(entry, ("units.k=8",)), STAGES, RunOptions("local"))
     with pytest.raises(CheckpointError, match=r"computed otherwise than in the set that the model was trained on"):
         compare_conversions(dataset, request)
-
-
-@pytest.mark.parametrize(
-    ("median_hz", "target_hz", "key"), [(220.0, 440.0, 12), (220.0, 233.1, 1), (220.0, 0.0, 0), (0.0, 440.0, 0)]
-)
-def test_the_key_is_whole_semitones_between_the_medians(median_hz: float, target_hz: float, key: float) -> None:
-    assert key_of(np.array([0, median_hz, median_hz, 0]), target_hz) == key

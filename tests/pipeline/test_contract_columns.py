@@ -72,7 +72,7 @@ def test_where_voices_were_denoised_a_recording_is_denoised_too(tmp_path: Path) 
 
 
 def test_a_sample_may_call_a_column_as_it_likes() -> None:
-    columns = ContractColumns("the model", contract_of(graph_of(), {"timbre": "ssl.timbre"}))
+    columns = ContractColumns("the model", contract_of(graph_of(), {"timbre": "ssl.ssl"}))
     assert columns.hear(recording()).read(["timbre"])["timbre"].shape == (150, 39)
     with pytest.raises(CheckpointError, match=r"was not trained on energy, .*its columns are timbre"):
         columns.hear(recording()).read(["energy"])

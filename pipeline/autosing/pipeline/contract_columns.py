@@ -88,7 +88,7 @@ class ContractColumns:
             RowError: the song has none.
         """
         self.check(names)
-        addresses = {name: self._column(name) for name in names}
+        addresses = {name: self._address(name) for name in names}
         for instance in self._chain(split_address(address)[0] for address in addresses.values()):
             if instance not in DONE_BEFORE and not self._is_known(instance, song):
                 self._apply(self._graph[instance], song)
@@ -118,13 +118,6 @@ class ContractColumns:
                 f"{', '.join(sorted(self._contract['columns']))}"
             )
         return address
-
-    def _column(self, name: str) -> str:
-        """Returns where a column is; a sample may call the only column of an instance as it likes."""
-        address = self._address(name)
-        instance, column = split_address(address)
-        known = [c.name for c in self._graph[instance].columns]
-        return address if column in known or len(known) > 1 else f"{instance}.{known[0]}"
 
     def _chain(self, instances: Iterable[str]) -> list[str]:
         return [name for name in self._graph.closure(instances) if name != PROBE]

@@ -27,7 +27,7 @@ class Column:
         rate: frames per second; None for a value.
         dim: width of a frame; None for scalars.
         definition: what it means: equal definitions, comparable numbers.
-        instance: the stage instance that computed it, which artefacts and contracts are named by.
+        address: where it lies in a data set, `instance.column`; artefacts and contracts are named by instances.
         tied: rates of the streams whose frame counts are in exact ratio.
     """
 
@@ -36,8 +36,13 @@ class Column:
     rate: Fraction | None
     dim: int | None
     definition: str
-    instance: str
+    address: str
     tied: tuple[Fraction, ...] = ()
+
+    @property
+    def instance(self) -> str:
+        """The stage instance that computed it."""
+        return self.address.rpartition(".")[0]
 
 
 # The name under which a task asks for the samples' audio, where the set was built with it.
@@ -219,8 +224,7 @@ def _agreed(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _column(name: str, told: Mapping[str, Any]) -> Column:
     rate = Fraction(told["rate"]) if told["rate"] else None
     tied = tuple(Fraction(rate) for rate in told.get("tied", ()))
-    instance = told["address"].rpartition(".")[0]
-    return Column(name, told["dtype"], rate, told["dim"], told["definition"], instance, tied)
+    return Column(name, told["dtype"], rate, told["dim"], told["definition"], told["address"], tied)
 
 
 def _shard(told: Mapping[str, Any], owner: str) -> Shard:

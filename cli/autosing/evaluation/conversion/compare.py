@@ -19,6 +19,7 @@ from autosing.signal.f0 import f0
 from autosing.signal.mel import MelSpec, log_mel
 from autosing.signal.resample import resample
 from autosing.signal.typed import of_mapping
+from autosing.synthesis.conversion.keys import SourcePitch, TrainedPitch, auto_key
 from autosing.synthesis.resynthesize import GRIFFIN_LIM, Series, Way, way_of, with_spec
 from autosing.training.metrics import (
     PitchTrack,
@@ -107,8 +108,8 @@ def compare_conversions(dataset: Dataset, request: Request, out: Path | None = N
     _agree(request.models, loaded)
     tasks = tasks_of(dataset, loaded[0], request.choice)
     ways = [way for one in zip(request.models, loaded, strict=True) for way in _ways_of(*one, request)]
-    vocoder = with_spec(way_of(request.vocoder, request.seed), loaded[0].contract["mel"]["spec"])
     spec = of_mapping(MelSpec, loaded[0].contract["mel"]["spec"], "the model's mel")
+    vocoder = with_spec(way_of(request.vocoder, request.seed), spec.as_mapping(), "the conversion model's")
     made = [_by_itself(tasks, SOURCE), *([_by_itself(tasks, TARGET)] if request.choice.parallel else [])]
     names = [SOURCE, *([TARGET] if request.choice.parallel else []), *(name for name, _, _ in ways)]
     made += [[_converted(task, *way[1:], vocoder, spec) for task in tasks] for way in ways]
@@ -176,7 +177,9 @@ def _converted(task: Task, loaded: "LoadedModel", how: Any, vocoder: Way, spec: 
     singers = list(loaded.contract["singers"])
     f0_hz = task.series["f0_hz"] if "f0_hz" in task.series else np.zeros(0, np.float32)
     row = 1 + singers.index(task.target)
-    key = key_of(f0_hz, task.wanted_f0_hz or float(model.f0_medians_hz[row]))
+    medians_hz = TrainedPitch.of(loaded).medians_hz
+    pitch = SourcePitch.of(f0_hz, f0_hz > 0, float(rates.get("f0_hz", TRACK_HZ)))
+    key = auto_key(pitch, task.wanted_f0_hz or medians_hz.get(task.target), rounded=True).semitones
     weights = np.zeros((n_frames, len(singers) + 1), np.float32)
     weights[:, row] = 1
     given = svc_inputs(task.series, model.fields.streams, model.fields.tokens, n_frames, rates, key)
@@ -190,14 +193,6 @@ def _converted(task: Task, loaded: "LoadedModel", how: Any, vocoder: Way, spec: 
     wave = resample(vocoder.make(series), vocoder.sample_rate, SPEC.sample_rate)
     figures = {"rtf": spent_s / (len(task.wave) / SPEC.sample_rate)}
     return Made(wave, figures | _of_sound(wave, asked_hz, task) | _of_parallel(wave, task))
-
-
-def key_of(f0_hz: Array, target_hz: float) -> float:
-    """Returns the semitones, whole ones, from the median of a pitch (F,) to another; 0 where one is not known."""
-    voiced = f0_hz[f0_hz > 0]
-    if not len(voiced) or target_hz <= 0:
-        return 0.0
-    return float(np.round(12 * np.log2(target_hz / np.median(voiced))))
 
 
 def _of_sound(wave: Wave, asked_hz: Array, task: Task) -> dict[str, float]:

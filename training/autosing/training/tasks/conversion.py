@@ -127,7 +127,7 @@ class ConversionTask(Task[Model]):
         self.mel_contract = manifest.contract("mel")
         self.spec = of_mapping(MelSpec, self.mel_contract.get("spec", {}), "the mel contract of the set")
         origins = {"instances": dict(manifest.contracts), "artefacts": manifest.artefacts}
-        addresses = {name: f"{column.instance}.{name}" for name, column in self.columns.items()}
+        addresses = {name: column.address for name, column in self.columns.items()}
         self._contract = {**told, **origins, "columns": addresses, "mel": self.mel_contract}
 
     def contract(self) -> Mapping[str, Any]:
