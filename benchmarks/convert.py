@@ -30,15 +30,8 @@ from autosing.models.diffusion import leap, solve  # noqa: E402
 from autosing.models.directory import load_model  # noqa: E402
 from autosing.models.excitation import noise  # noqa: E402
 from autosing.models.pieces import pieces  # noqa: E402
-from autosing.models.svc import (  # noqa: E402
-    MOST_CONTEXT,
-    PIECE_FRAMES,
-    Known,
-    Sampling,
-    SvcModel,
-    context_of,
-    convert_mel,
-)
+from autosing.models.svc import Known, SvcModel  # noqa: E402
+from autosing.models.svc_sampling import MOST_CONTEXT, PIECE_FRAMES, Sampling, context_of, convert_mel  # noqa: E402
 from autosing.pipeline.construct.sample import SAMPLES  # noqa: E402
 from autosing.pipeline.contract_columns import ContractColumns  # noqa: E402
 from autosing.pipeline.ingest.synthetic import SyntheticSource  # noqa: E402

@@ -9,7 +9,7 @@ import pytest
 from tiny_svc import HZ, MEDIANS_HZ, Studio, sung
 
 from autosing.models.directory import load_model
-from autosing.models.svc import convert_mel
+from autosing.models.svc_sampling import convert_mel
 from autosing.pipeline.contract_columns import ContractColumns
 from autosing.signal.decode import Audio
 from autosing.signal.errors import CheckpointError, RowError, UsageError

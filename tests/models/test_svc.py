@@ -14,8 +14,9 @@ from autosing.models.acoustic_input import pad_stack
 from autosing.models.conformer import Conformer, rotated
 from autosing.models.denoisers import DenoiserName, denoiser_of
 from autosing.models.distillation import Distillation
-from autosing.models.svc import PitchName, Sampling, SvcFields, SvcModel, context_of, convert_mel, draw
+from autosing.models.svc import PitchName, SvcFields, SvcModel
 from autosing.models.svc_input import svc_inputs
+from autosing.models.svc_sampling import Sampling, context_of, convert_mel, draw
 
 RNG = np.random.default_rng(0)
 N_MELS = 12

@@ -37,7 +37,8 @@ from autosing.synthesis.conversion.windows import Source, Windows
 from autosing.synthesis.resynthesize import Series, Way, with_spec
 
 if TYPE_CHECKING:
-    from autosing.models.svc import Sampling, SvcFields, SvcModel
+    from autosing.models.svc import SvcFields, SvcModel
+    from autosing.models.svc_sampling import Sampling
 
 Array = npt.NDArray[Any]
 Wave = npt.NDArray[np.float32]
@@ -172,7 +173,7 @@ class Converter:
         Raises:
             UsageError: the model cannot do what is wanted.
         """
-        from autosing.models.svc import Sampling
+        from autosing.models.svc_sampling import Sampling
 
         if wanted.formant and not self._fields.uses_formant:
             raise UsageError(
@@ -223,7 +224,7 @@ class Converter:
         return Key(key.semitones, target_hz, (*key.warnings, *told))
 
     def _mel(self, given: Source, how: "Sampling", tell: Callable[[str], None]) -> Wave:
-        from autosing.models.svc import convert_mel
+        from autosing.models.svc_sampling import convert_mel
 
         mel = np.empty((given.n_frames, self.spec.n_mels), np.float32)
         done = 0

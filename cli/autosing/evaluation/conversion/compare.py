@@ -142,7 +142,8 @@ def _agree(names: Sequence[str], loaded: Sequence["LoadedModel"]) -> None:
 
 
 def _ways_of(name: str, loaded: "LoadedModel", request: Request) -> "list[tuple[str, LoadedModel, Any]]":
-    from autosing.models.svc import Sampling, SvcModel
+    from autosing.models.svc import SvcModel
+    from autosing.models.svc_sampling import Sampling
 
     assert isinstance(loaded.model, SvcModel)
     short = Path(name).parent.name if Path(name).name == "model" else Path(name).name
@@ -167,8 +168,9 @@ def _by_itself(tasks: Sequence[Task], which: str) -> list[Made]:
 
 
 def _converted(task: Task, loaded: "LoadedModel", how: Any, vocoder: Way, spec: MelSpec) -> Made:
-    from autosing.models.svc import SvcModel, convert_mel
+    from autosing.models.svc import SvcModel
     from autosing.models.svc_input import svc_inputs
+    from autosing.models.svc_sampling import convert_mel
 
     model = loaded.model
     assert isinstance(model, SvcModel)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from autosing.models.acoustic import UNKNOWN_SINGER
 from autosing.models.acoustic_input import pad_stack
-from autosing.models.svc import Sampling, SvcFields, SvcModel, draw
+from autosing.models.svc import SvcFields, SvcModel
 from autosing.models.svc_input import svc_inputs
+from autosing.models.svc_sampling import Sampling, draw
 from autosing.signal.errors import DataError, MissingColumn, SchemaMismatch, UsageError
 from autosing.signal.griffin_lim import griffin_lim
 from autosing.signal.mel import MelSpec, shifted_log_mel

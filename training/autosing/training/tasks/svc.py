@@ -11,7 +11,8 @@ from torch import Tensor
 from autosing.models.acoustic import Size
 from autosing.models.denoisers import DenoiserName
 from autosing.models.directory import LoadedModel
-from autosing.models.svc import PitchName, Sampling, SvcModel, svc_widths
+from autosing.models.svc import PitchName, SvcModel, svc_widths
+from autosing.models.svc_sampling import Sampling
 from autosing.signal.errors import UsageError
 from autosing.training.look import Look
 from autosing.training.manifest import Manifest

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from autosing.models.diffusion import Solver, step
 from autosing.models.directory import LoadedModel, check_contract
 from autosing.models.distillation import Distillation
-from autosing.models.svc import Known, Sampling, SvcFields, SvcModel
+from autosing.models.svc import Known, SvcFields, SvcModel
+from autosing.models.svc_sampling import Sampling
 from autosing.signal.errors import CheckpointError, UsageError
 from autosing.training.look import Look
 from autosing.training.manifest import Manifest
