@@ -171,7 +171,7 @@ def whole_mel(model: SvcModel, inputs: Mapping[str, Array], how: Sampling) -> Ar
         part = {name: torch.from_numpy(array[seen_from:seen_to])[None] for name, array in inputs.items()}
         found = model.known({**part, "mel_frames": torch.tensor([seen_to - seen_from])})
         kept = slice(first - seen_from, last - seen_from)
-        parts.append([each[:, kept] for each in (found.coarse, found.context, found.mask)])
+        parts.append([each[:, kept] for each in (found.coarse, found.log_spread, found.context, found.mask)])
     known = Known(*(torch.cat(each, dim=1) for each in zip(*parts, strict=True)))
     drawn = (
         torch.from_numpy(noise(0, n_frames * n_mels, how.seed * 1_000_003 + n)).reshape(1, n_frames, n_mels)
