@@ -37,7 +37,7 @@ Tensors = Mapping[str, Tensor]
 # Of binned pitch: a quarter of a semitone each, from C1 on; bin 0 is unvoiced.
 PITCH_BINS, LOWEST_PITCH_HZ, BINS_PER_OCTAVE = 337, 32.7, 48
 # Logarithms of the least and the greatest spread of what a coarse mel leaves open.
-LEAST_OPEN, MOST_OPEN = -4.0, 1.0
+LEAST_OPEN, MOST_OPEN = -4.0, -0.5
 # Spreads from a band's mean beyond which no mel lies: a vocoder would make no number of it.
 OUTERMOST = 8.0
 
