@@ -31,7 +31,7 @@ from autosing.training.tasks.svc_losses import ssim_errors
 from autosing.training.tuning import take_singers
 
 # By what a normal distribution's mean distance from its mean is multiplied to be its spread. The spread is learned from
-# mean distances (Laplace's likelihood), not squares: by these, few frames at the ends of sounds made all of it too wide.
+# mean distances (Laplace's likelihood), not squares: by those, few frames at ends of sounds made all of it too wide.
 MEAN_TO_SPREAD = math.sqrt(math.pi / 2)
 PRIOR, SPREAD, SSIM, DIFFUSION = "prior", "spread", "ssim", "diffusion"
 
@@ -140,10 +140,7 @@ class SvcTask(ConversionTask[SvcModel]):
     @property
     def counted(self) -> Sequence[str]:
         """The losses, each of which is summed over the values of mels."""
-        return # By what a normal distribution's mean distance from its mean is multiplied to be its spread. The spread is learned from
-# mean distances (Laplace's likelihood), not squares: by these, few frames at the ends of sounds made all of it too wide.
-MEAN_TO_SPREAD = math.sqrt(math.pi / 2)
-PRIOR, SPREAD, SSIM, DIFFUSION
+        return PRIOR, SPREAD, SSIM, DIFFUSION
 
     def losses(self, model: SvcModel, batch: dict[str, Tensor], phase: str) -> Mapping[str, Tensor]:
         """Returns half the squared error and 1 - SSIM of the coarse mel, and errors of its spread and the denoiser."""
