@@ -1,4 +1,9 @@
-"""Networks that tell noise from mels, behind one interface: dilated convolutions, or a diffusion transformer."""
+"""Networks that tell noise from mels, behind one interface: dilated convolutions, or a diffusion transformer.
+
+What they say of a band is a gain of its noisy value, and what is added to that. Without the gain each of a hundred
+noisy bands would have to pass through the network to be told smaller: of width 96 it learned for 1500 steps and drew
+mels five times as rough as it had seen.
+"""
 
 import math
 from typing import Literal
@@ -32,6 +37,12 @@ def denoiser_of(
     return DiffusionTransformer(n_mels, context_dim, dim, layers, reach)
 
 
+def moved(x_BFM: Tensor, told_BFN: Tensor) -> Tensor:
+    """Returns values times the gains and plus the shifts that a network tells of them, (B, F, 2 M)."""
+    gain_BFM, shift_BFM = told_BFN.chunk(2, dim=-1)
+    return gain_BFM * x_BFM + shift_BFM
+
+
 class BiDilConv(nn.Module):
     """WaveNet's gated convolutions looking both ways, as DiffWave (Kong et al., 2021) and DiffSVC use them."""
 
@@ -41,7 +52,7 @@ class BiDilConv(nn.Module):
         self.into = nn.Linear(n_mels, dim)
         self.blocks = nn.ModuleList([GatedBlock(dim, context_dim, 2 ** (i % 4)) for i in range(layers)])
         self.head = nn.Linear(dim, dim)
-        self.out = zero_linear(dim, n_mels)
+        self.out = zero_linear(dim, 2 * n_mels)
 
     @property
     def context_frames(self) -> int:
@@ -56,8 +67,7 @@ class BiDilConv(nn.Module):
         for block in self.blocks:
             hidden_BFD, skip_BFD = block(hidden_BFD, time_B1D, context_BFC, mask_BF1)
             skipped_BFD = skipped_BFD + skip_BFD
-        out_BFM: Tensor = self.out(functional.silu(self.head(skipped_BFD / math.sqrt(len(self.blocks)))))
-        return out_BFM
+        return moved(x_BFM, self.out(functional.silu(self.head(skipped_BFD / math.sqrt(len(self.blocks))))))
 
 
 class GatedBlock(nn.Module):
@@ -92,7 +102,7 @@ class DiffusionTransformer(nn.Module):
         self.blocks = nn.ModuleList([TransformerBlock(dim, max(dim // self.HEAD_DIM, 1)) for _ in range(layers)])
         self.norm = nn.LayerNorm(dim, elementwise_affine=False)
         self.move = zero_linear(dim, 2 * dim)
-        self.out = zero_linear(dim, n_mels)
+        self.out = zero_linear(dim, 2 * n_mels)
 
     @property
     def context_frames(self) -> int:
@@ -107,8 +117,7 @@ class DiffusionTransformer(nn.Module):
         for block in self.blocks:
             hidden_BFD = block(hidden_BFD, time_B1D, mask_BF1, seen_B1FF)
         shift, scale = self.move(time_B1D).chunk(2, dim=-1)
-        out_BFM: Tensor = self.out(self.norm(hidden_BFD) * (1 + scale) + shift)
-        return out_BFM
+        return moved(x_BFM, self.out(self.norm(hidden_BFD) * (1 + scale) + shift))
 
 
 class TransformerBlock(nn.Module):

@@ -37,7 +37,7 @@ Tensors = Mapping[str, Tensor]
 # Of binned pitch: a quarter of a semitone each, from C1 on; bin 0 is unvoiced.
 PITCH_BINS, LOWEST_PITCH_HZ, BINS_PER_OCTAVE = 337, 32.7, 48
 # Logarithms of the least and the greatest spread of what a coarse mel leaves open.
-LEAST_OPEN, MOST_OPEN = -4.0, -0.5
+LEAST_OPEN, MOST_OPEN = -4.5, -0.3
 # Spreads from a band's mean beyond which no mel lies: a vocoder would make no number of it.
 OUTERMOST = 8.0
 
@@ -161,7 +161,8 @@ class SvcModel(nn.Module):
         hidden_BFD = self.conformer(self.into(self._conditions(inputs)) * mask_BF1, mask_BF1)
         coarse_BFM = self.coarse(hidden_BFD).float() * mask_BF1
         # Of a hidden frame that is not moved by it: certainty is told of the mean, and not bought with it.
-        log_spread_BFM = self.log_spread(hidden_BFD.detach()).float().clamp(LEAST_OPEN, MOST_OPEN)
+        share_BFM = self.log_spread(hidden_BFD.detach()).float().sigmoid()
+        log_spread_BFM = LEAST_OPEN + (MOST_OPEN - LEAST_OPEN) * share_BFM
         # The diffusion moves the conformer by what it is told, and not by what is left for it to do.
         context_BFC = torch.cat([hidden_BFD, coarse_BFM.detach().to(hidden_BFD.dtype)], dim=-1) * mask_BF1
         return Known(coarse_BFM, log_spread_BFM, context_BFC, mask_BF1)

@@ -206,7 +206,7 @@ class StudentTask(ConversionTask[Distillation]):
 
     def after_step(self, model: Distillation, step: int) -> None:
         """Moves the average that is aimed at."""
-        model.follow(self.config.decay_at(step))
+        model.follow(self.config.decay_at(step) if self.config.objective == "consistency" else 0.0)
 
     def validate(self, model: Distillation, batches: Iterable[Tensors]) -> Mapping[str, float]:
         """Returns figures of one, two and four calls, of the teacher, and how far each is from the teacher's."""
