@@ -97,4 +97,4 @@ class Attention(nn.Module):
 
 def _heads(x_BND: Tensor) -> Tensor:
     """Returns (B, H, N, HEAD_DIM)."""
-    return x_BND.unflatten(-1, (-1, HEAD_DIM)).transpose(1, 2)
+    return x_BND.reshape(*x_BND.shape[:2], -1, HEAD_DIM).transpose(1, 2)

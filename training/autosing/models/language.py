@@ -17,16 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autosing.models.attention import HEAD_DIM, Heard, Turns, present, turns_at
-from autosing.models.language_blocks import BlockFields, Cache, DecoderBlock, Mlp, SourceEncoder, last_layers
+from autosing.models.language_blocks import NOBODY, BlockFields, Cache, DecoderBlock, Mlp, SourceEncoder, last_layers
 from autosing.models.width import begin, begin_silent
 from autosing.signal.errors import UsageError
 from autosing.signal.framing import frames
 
 LanguageSize = Literal["tiny", "small", "medium", "large"]
 Tensors = Mapping[str, Tensor]
-
-NOBODY = 0
-"""The row of a condition (a singer, a pace) that is not told; others count from 1."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +177,11 @@ class TokenLanguage(nn.Module):
                 rows_B = rows_B.where(~inputs["withheld"], NOBODY)
             told_BD = told_BD + table(rows_B)
         return told_BD
+
+    @property
+    def singers(self) -> nn.Module | None:
+        """The table of who sings; None of a model that is not told."""
+        return self.conditions["singer"] if "singer" in self.fields.conditions else None
 
     def before(self, tokens_BN: Tensor) -> Tensor:
         """Returns for each token the one before it, and what stands before the first."""

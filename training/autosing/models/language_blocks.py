@@ -14,6 +14,8 @@ Mlp = Literal["swiglu", "gelu"]
 
 NOTHING = 0
 """The first token of every source; alone, it is a source that is absent or withheld. Others count from 1."""
+NOBODY = 0
+"""The row of a condition (a singer, a pace) that is not told; others count from 1."""
 # Widths of a layer's middle are multiples of it, as fast kernels want.
 ROUND_TO = 64
 

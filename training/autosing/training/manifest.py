@@ -29,6 +29,7 @@ class Column:
         definition: what it means: equal definitions, comparable numbers.
         instance: the stage instance that computed it, which artefacts and contracts are named by.
         tied: rates of the streams whose frame counts are in exact ratio.
+        n_tokens: of tokens, how many different ones there may be, where the set tells it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Column:
     definition: str
     instance: str
     tied: tuple[Fraction, ...] = ()
+    n_tokens: int | None = None
 
 
 # The name under which a task asks for the samples' audio, where the set was built with it.
@@ -220,7 +222,8 @@ def _column(name: str, told: Mapping[str, Any]) -> Column:
     rate = Fraction(told["rate"]) if told["rate"] else None
     tied = tuple(Fraction(rate) for rate in told.get("tied", ()))
     instance = told["address"].rpartition(".")[0]
-    return Column(name, told["dtype"], rate, told["dim"], told["definition"], instance, tied)
+    told_tokens = told.get("n_tokens")
+    return Column(name, told["dtype"], rate, told["dim"], told["definition"], instance, tied, told_tokens)
 
 
 def _shard(told: Mapping[str, Any], owner: str) -> Shard:
