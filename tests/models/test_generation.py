@@ -137,6 +137,25 @@ def test_a_song_goes_on_from_what_is_given() -> None:
     assert other[0][:11].tolist() == [3] * 11 and other[1].tolist() == [4] * 20
 
 
+@torch.no_grad()
+def test_a_step_is_one_graph_and_the_same_for_every_place() -> None:
+    model, batch = language(), inputs((12, 5), (30, 9))
+    graphs: list[Any] = []
+
+    def counting(graph: torch.fx.GraphModule, examples: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    step = torch.compile(model.step, backend=counting, fullgraph=True, dynamic=False)
+    states = [(model.told(batch), model.heard(batch), model.caches(2, 8)) for _ in range(2)]
+    last = torch.tensor([20, 20])
+    for place in torch.arange(8):
+        one, other = step(last, place, *states[0]), model.step(last, place, *states[1])
+        torch.testing.assert_close(one, other)
+        last = other.argmax(-1)
+    assert len(graphs) == 1
+
+
 def drawn(logits: Sequence[float], n: int = 20_000, **sampling: Any) -> np.ndarray[Any, Any]:
     """Returns how often each token is chosen."""
     tokens = chosen(torch.tensor([logits]).expand(n, -1), numbers([0], n)[0], Sampling(**sampling))

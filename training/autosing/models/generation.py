@@ -5,6 +5,7 @@ shape from the first token to the last, so that one graph serves all steps.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +26,13 @@ class TokenGenerator:
 
     Args:
         model: in evaluation mode.
-        compile: make one graph of a step (CUDA graphs on a GPU); it is made anew for each size of a batch and length.
+        compile: make one graph of a step (CUDA graphs on a GPU), for each size of batch, sources and length.
     """
 
     def __init__(self, model: TokenLanguage, compile: bool = False) -> None:
         self._model, self._compile = model, compile
         self._step: Callable[..., Tensor] = model.step
+        self._places: dict[tuple[torch.Size, ...], _State] = {}
         if compile:
             self._step = torch.compile(model.step, mode="reduce-overhead", fullgraph=True, dynamic=False)
 
@@ -86,18 +88,42 @@ class TokenGenerator:
         """Returns what gives the logits (B, V) of a place from the token before, guided where that is asked for."""
         model, is_guided = self._model, sampling.guidance != 1
         batch = _twice(inputs) if is_guided else inputs
-        told_BD, heard = model.told(batch), model.heard(batch)
-        caches = model.caches(len(told_BD), n)
-        if self._compile:
-            _hold(heard, caches)
+        told_BD = model.told(batch)
+        state = self._placed(_State(told_BD, model.heard(batch), model.caches(len(told_BD), n)))
 
         def predict(last_B: Tensor, place: Tensor) -> Tensor:
             if not is_guided:
-                return self._step(last_B, place, told_BD, heard, caches).float()
-            both_BV = self._step(torch.cat([last_B, last_B]), place, told_BD, heard, caches)
-            return guided(both_BV.float(), sampling.guidance)
+                return self._step(last_B, place, *state).float()
+            return guided(self._step(torch.cat([last_B, last_B]), place, *state).float(), sampling.guidance)
 
         return predict
+
+    def _placed(self, state: "_State") -> "_State":
+        """Returns a state where the last one of its shapes lies, since a graph reads and writes the same memory."""
+        if not self._compile:
+            return state
+        shapes = tuple(tensor.shape for tensor in state.tensors)
+        known = self._places.setdefault(shapes, state)
+        for old, new in zip(known.tensors, state.tensors, strict=True):
+            if known is state:
+                torch._dynamo.mark_static_address(old)
+            else:
+                old.copy_(new)
+        return known
+
+
+class _State(NamedTuple):
+    """What a step is given besides a token and its place; see `TokenLanguage.step`."""
+
+    told: Tensor
+    heard: Sequence[Mapping[str, Heard]]
+    caches: Sequence[Cache]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All of it, in one order."""
+        of_sources = (tensor for layer in self.heard for one in layer.values() for tensor in one if tensor is not None)
+        return [self.told, *of_sources, *(tensor for cache in self.caches for tensor in cache)]
 
 
 def _twice(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -106,13 +132,6 @@ def _twice(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     size = len(next(iter(inputs.values())))
     withheld = inputs.get("withheld", torch.zeros(size, dtype=torch.bool, device=next(iter(inputs.values())).device))
     return {**doubled, "withheld": torch.cat([withheld, torch.ones_like(withheld)])}
-
-
-def _hold(heard: Sequence[Mapping[str, Heard]], caches: Sequence[Cache]) -> None:
-    """Tells the compiler that these lie where they lie, so that a graph neither copies them nor is made again."""
-    kept = [tensor for layer in heard for one in layer.values() for tensor in one if tensor is not None]
-    for tensor in (*kept, *(tensor for cache in caches for tensor in cache)):
-        torch._dynamo.mark_static_address(tensor)
 
 
 def _beginnings(begun: Sequence[npt.NDArray[np.integer]], n: int, device: torch.device) -> tuple[Tensor, Tensor]:

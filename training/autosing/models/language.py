@@ -95,6 +95,8 @@ class TokenLanguage(nn.Module):
     def __init__(self, fields: LanguageFields) -> None:
         super().__init__()
         self.fields, dim = fields, fields.dim
+        # Here, since a compiler does not follow a fraction.
+        self.tokens_per_s = float(Fraction(fields.rate))
         # One row more than tokens: what stands before the first. There is no logit for it.
         self.tokens = nn.Embedding(fields.n_tokens + 1, dim)
         self.conditions = nn.ModuleDict({name: nn.Embedding(n, dim) for name, n in fields.conditions.items()})
@@ -189,7 +191,7 @@ class TokenLanguage(nn.Module):
 
     def times_s(self, places: Tensor) -> Tensor:
         """Returns the centres of tokens in seconds, by their numbers."""
-        return (places.float() + 0.5) / float(Fraction(self.fields.rate))
+        return (places.float() + 0.5) / self.tokens_per_s
 
     def caches(self, batch: int, n: int) -> list[Cache]:
         """Returns empty caches of `n` tokens for each layer."""

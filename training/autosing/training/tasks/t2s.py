@@ -130,6 +130,7 @@ class T2sTask(Task[Learner]):
         self.config: T2sConfig = config
         self.column_of = {name: manifest.columns[name] for name in config.columns}
         self.rate = rates_of(self.column_of)[config.target]
+        self.tokens_per_s = float(self.rate)
         self.n_tokens = self._size(config.target, config.n_tokens, "n_tokens")
         self.backing = {name: self.column_of[name] for name in config.backing}
         self.backing_sizes = [self._size(name, config.n_backing_tokens, "n_backing_tokens") for name in self.backing]
@@ -231,7 +232,7 @@ class T2sTask(Task[Learner]):
         if not config.guided_weight:
             return {LOSS: cross_entropy(model.language(batch, batch["tokens"]).logits, batch)}
         told = model.language(batch, batch["tokens"], watched=(model.language.fields.layers // 2,))
-        near = diagonality(told.attention[0], batch, float(self.rate), config.guided_width).mean()
+        near = diagonality(told.attention[0], batch, self.tokens_per_s, config.guided_width).mean()
         guided = (token_mask(batch) & has_text(batch)[:, None]).sum() - near
         return {LOSS: cross_entropy(told.logits, batch), GUIDED: guided}
 
@@ -241,7 +242,7 @@ class T2sTask(Task[Learner]):
         `lyrics_gap` is the perplexity with the text of another sample beside that with the true one: 1 where a model
         does not listen to text. `diagonality` is that of the head that is nearest to what is sung.
         """
-        found = Figures(float(self.rate), self.config.guided_width)
+        found = Figures(self.tokens_per_s, self.config.guided_width)
         for batch in batches:
             found.add(model.language, model.bigrams, batch)
         return found.metrics
@@ -253,10 +254,10 @@ class T2sTask(Task[Learner]):
             return Look()
         first = {name: tensor[rows[0] : rows[0] + 1] for name, tensor in batch.items()}
         n, n_text = int(first["token_counts"]), int(first["text_counts"])
-        attention_NL = most_diagonal(model.language, first, float(self.rate), self.config.guided_width)
+        attention_NL = most_diagonal(model.language, first, self.tokens_per_s, self.config.guided_width)
         texts = [self.speller.text_of(token).replace("\n", "↵") for token in first[TEXT][0, 1:n_text].tolist()]
         attention_LN = attention_NL[:n, 1:n_text].T.float().cpu().numpy()
-        return Look({"attention to the text": attention_figure(attention_LN, texts, float(self.rate))})
+        return Look({"attention to the text": attention_figure(attention_LN, texts, self.tokens_per_s)})
 
     def flops_per_token(self, model: Learner) -> float:
         """Returns the operations of the decoder's layers; what reads sources, and attention itself, come on top."""
