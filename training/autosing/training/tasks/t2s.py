@@ -194,7 +194,8 @@ class T2sTask(Task[Learner]):
             **described(self.column_of),
             "target": {"column": config.target, "n_tokens": self.n_tokens},
             "text": {"letters": config.letters, "symbols": list(self.speller.symbols), "times": config.text_times},
-            "backing": dict(zip(self.backing, self.backing_sizes, strict=True)),
+            # Lists, since JSON may order a mapping otherwise, and levels have rows by their order.
+            "backing": {"columns": list(self.backing), "n_tokens": list(self.backing_sizes)},
             "pace": config.use_pace,
             "singers": list(self.singers),
         }
