@@ -124,7 +124,7 @@ def t2s(**settings: Any) -> "T2sConfig":
     from autosing.training.tasks.t2s import T2sConfig
 
     usual = {"seconds_per_batch": 480.0, "steps": 50_000, "lr": 2e-3, "warmup_steps": 1000, "weight_decay": 0.1}
-    return T2sConfig(**{**usual, "validate_every": 1000, **settings})
+    return T2sConfig(**{**usual, "optimiser": "muon", "validate_every": 1000, **settings})
 
 
 def vocoder(**settings: Any) -> "VocoderConfig":
