@@ -25,6 +25,7 @@ from autosing.pipeline.construct.shards import construct_dataset
 from autosing.pipeline.dataset import Dataset, Partition
 from autosing.signal.errors import DataError, MissingColumn, SchemaMismatch, StaleColumn, UsageError
 from autosing.signal.framing import frames, tied_frames
+from autosing.training.manifest import Manifest as TrainingManifest
 
 SPEC = replace(SAMPLES["acoustic"], valid_songs=1)
 RATES = {"units": Fraction(50), "mel": Fraction(375, 4), **dict.fromkeys(("f0_hz", "voiced", "energy"), Fraction(100))}
@@ -239,6 +240,8 @@ def test_the_manifest_tells_columns_contracts_and_artefacts(tmp_path: Path) -> N
         "375/4",
         3,
     )
+    assert (mel["n_tokens"], told["columns"]["units"]["n_tokens"]) == (None, 5000)
+    assert TrainingManifest.read(tmp_path / "out").columns["units"].n_tokens == 5000
     assert told["contracts"]["mel"] == {"spec": {"n_mels": 3}}
     assert told["artefacts"] == {"units": {"codebook": "abc"}}
     assert (told["datasets"][0]["licence"], told["snap_s"]) == ("CC0", 0.16)

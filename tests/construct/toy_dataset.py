@@ -24,7 +24,7 @@ from autosing.signal.framing import frames, tied_frames
 SAMPLE_RATE = 8000
 TIED = (Fraction(25, 2), Fraction(25), Fraction(50))
 SERIES = {
-    "units": (Column("units", pa.uint16(), Fraction(50), nullable=True),),
+    "units": (Column("units", pa.uint16(), Fraction(50), nullable=True, n_tokens=5000),),
     "mel": (Column("mel", pa.float16(), Fraction(375, 4), 3, "ln"),),
     "f0": (Column("f0_hz", pa.float32(), Fraction(100), unit="Hz"), Column("voiced", pa.uint8(), Fraction(100))),
     "energy": (Column("energy", pa.float32(), Fraction(100)),),

@@ -102,6 +102,7 @@ OF_SOUND = {
     "semantic": ["n_tokens=16", "code_dim=4"],
     "soft_units": ["n_units=12"],
     "pitdyn": [],
+    "t2s": ["target=units", "n_tokens=12", "guided_weight=1"],
     "soft_hubert": ["n_units=12", "pitch_bins=40", "dynamic_bins=8", "unmasked_weight=0.5", "masked_span=3"],
 }
 

@@ -273,6 +273,24 @@ def test_muon_moves_the_matrices_of_linear_layers_but_the_readouts() -> None:
     torch.testing.assert_close(model.get_parameter("a.weight").detach(), by_hand(0.1))
 
 
+def test_parameters_may_move_by_a_multiple_of_the_learning_rate_and_decay_at_one_pace() -> None:
+    class Scaled(Line):
+        def lr_scales(self, model: nn.Module) -> Mapping[nn.Parameter, float]:
+            return {model.get_parameter("a.weight"): 0.25}
+
+    def stepped(task: Line) -> nn.Module:
+        model = task.build()
+        Stepper(task, Trained(model, turns(task, model), None), ALONE).take(0, 0.1, deliveries(8), COUNTS)
+        return model
+
+    config = LineConfig(weight_decay=0.5)
+    start, plain, scaled = Line(config).build(), stepped(Line(config)), stepped(Scaled(config))
+    torch.testing.assert_close(scaled.get_parameter("b.weight"), plain.get_parameter("b.weight"))
+    before, after = start.get_parameter("a.weight"), scaled.get_parameter("a.weight")
+    decayed = (1 - 0.1 * 0.5) * before
+    torch.testing.assert_close(after - decayed, 0.25 * (plain.get_parameter("a.weight") - decayed))
+
+
 def by_hand(lr: float) -> Tensor:
     """Returns the first layer's matrix after a step of PyTorch's Muon along the clipped gradient of both losses."""
     model = Line(LineConfig()).build()

@@ -26,12 +26,13 @@ SINGERS = ("ada", "ben")
 N_MELS, N_UNITS = 100, 12
 AUDIO_HZ = 24_000
 DIMS = {"mel": N_MELS, "lyric_mel": 40, "ssl": N_UNITS + 2}
-MORE = {"lyric_mel": ("float16", "50/1"), "ssl": ("float16", "50/1")}
+CODES = {"codes_1": ("uint16", "25/2"), "codes_2": ("uint16", "25/1")}
+MORE = {"lyric_mel": ("float16", "50/1"), "ssl": ("float16", "50/1"), **CODES}
 
 
 @dataclass(frozen=True)
 class ToySample:
-    """A sample before it is written; `audio` is its wave at 24 kHz, if it has one."""
+    """A sample before it is written; `audio` is its wave at 24 kHz, if it has one, `words` have times and lines."""
 
     key: str
     seconds: float
@@ -40,6 +41,7 @@ class ToySample:
     text: str | None = None
     phones: tuple[tuple[str, float, float], ...] = ()
     audio: npt.NDArray[np.float32] | None = None
+    words: tuple[tuple[str, float, float, int], ...] | None = None
 
 
 def toy_sample(number: int, seconds: float) -> ToySample:
@@ -196,6 +198,8 @@ def _tar_range(sample: ToySample) -> bytes:
         "values": {"phones": [{"text": t, "start_s": a, "end_s": b} for t, a, b in sample.phones]},
         "residual_s": dict.fromkeys(sample.series, 0.0),
     }
+    if sample.words is not None:
+        info["words"] = [{"text": t, "start_s": a, "end_s": b, "line": n} for t, a, b, n in sample.words]
     files = {"json": json.dumps(info).encode(), "npz": arrays.getvalue()}
     if sample.audio is not None:
         files["flac"] = encode(sample.audio[:, None], AUDIO_HZ, "FLAC")

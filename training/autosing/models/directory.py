@@ -49,6 +49,7 @@ _MODELS: dict[str, tuple[str, str]] = {
     "codec": ("autosing.models.codec", "Codec"),
     "content": ("autosing.models.content", "ContentEncoder"),
     "hifigan": ("autosing.models.published.hifigan", "PublishedHifiGan"),
+    "language": ("autosing.models.language", "TokenLanguage"),
     "multires": ("autosing.models.multires", "MultiResolution"),
     "semantic": ("autosing.models.semantic", "Semantic"),
     "nsf_hifigan": ("autosing.models.published.nsf_hifigan", "NsfHifiGan"),

@@ -29,6 +29,7 @@ class Column:
         definition: what it means: equal definitions, comparable numbers.
         address: where it lies in a data set, `instance.column`; artefacts and contracts are named by instances.
         tied: rates of the streams whose frame counts are in exact ratio.
+        n_tokens: of tokens, how many different ones there may be, where the set tells it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Column:
     definition: str
     address: str
     tied: tuple[Fraction, ...] = ()
+    n_tokens: int | None = None
 
     @property
     def instance(self) -> str:
@@ -224,7 +226,8 @@ def _agreed(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _column(name: str, told: Mapping[str, Any]) -> Column:
     rate = Fraction(told["rate"]) if told["rate"] else None
     tied = tuple(Fraction(rate) for rate in told.get("tied", ()))
-    return Column(name, told["dtype"], rate, told["dim"], told["definition"], told["address"], tied)
+    address, told_tokens = told["address"], told.get("n_tokens")
+    return Column(name, told["dtype"], rate, told["dim"], told["definition"], address, tied, told_tokens)
 
 
 def _shard(told: Mapping[str, Any], owner: str) -> Shard:

@@ -1,6 +1,6 @@
 """The optimisers of a run: AdamW, or Muon for matrices and AdamW for the rest, for each turn of a step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -10,6 +10,9 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from autosing.signal.errors import UsageError
 from autosing.training.task import Phase, RunConfig, Task
+
+# Of a group of parameters: what the learning rate is multiplied with.
+LR_SCALE = "lr_scale"
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Turn:
         """Takes a step and drops the gradients."""
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
-                group["lr"] = lr * self.phase.lr_scale
+                group["lr"] = lr * self.phase.lr_scale * group.get(LR_SCALE, 1.0)
             optimiser.step()
         self.clear()
 
@@ -56,9 +59,9 @@ def turns(task: Task[Any], model: nn.Module) -> list[Turn]:
     moved = [parameter for parameters in trained.values() for parameter in parameters]
     if len(set(moved)) < len(moved) or len({phase.name for phase in trained}) < len(trained):
         raise UsageError("two phases of the task move the same parameter, or have one name; give each its own")
-    muons = _muons(task, model)
+    muons, scales = _muons(task, model), task.lr_scales(model)
     return [
-        Turn(phase, parameters, _optimisers(phase, parameters, task.config, muons), _others(model, parameters))
+        Turn(phase, parameters, _optimisers(phase, parameters, task.config, muons, scales), _others(model, parameters))
         for phase, parameters in trained.items()
     ]
 
@@ -87,15 +90,32 @@ def _muons(task: Task[Any], model: nn.Module) -> set[nn.Parameter]:
 
 
 def _optimisers(
-    phase: Phase, parameters: Sequence[nn.Parameter], config: RunConfig, muons: set[nn.Parameter]
+    phase: Phase,
+    parameters: Sequence[nn.Parameter],
+    config: RunConfig,
+    muons: set[nn.Parameter],
+    scales: Mapping[nn.Parameter, float],
 ) -> list[Optimizer]:
     turned = [p for p in parameters if p in muons]
     matrices = [p for p in parameters if p.ndim >= 2 and p not in muons]
     vectors = [p for p in parameters if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [*_groups(matrices, config.weight_decay, scales), *_groups(vectors, 0.0, scales)]
     optimisers: list[Optimizer] = [AdamW(groups, lr=config.lr, betas=phase.betas, fused=True)]
     if turned:
         # Scaled to AdamW's usual step, so that one learning rate serves both (Liu et al., 2025, eq. 4).
         options = {"weight_decay": config.weight_decay, "adjust_lr_fn": "match_rms_adamw"}
         optimisers.append(Muon(turned, lr=config.lr, **options))  # type: ignore[arg-type]
     return optimisers
+
+
+def _groups(
+    parameters: Sequence[nn.Parameter], weight_decay: float, scales: Mapping[nn.Parameter, float]
+) -> list[dict[str, Any]]:
+    """Returns groups of AdamW by what their learning rate is scaled with, those that are not scaled first."""
+    by_scale: dict[float, list[nn.Parameter]] = {1.0: []}
+    for parameter in parameters:
+        by_scale.setdefault(scales.get(parameter, 1.0), []).append(parameter)
+    # AdamW decays by rate times decay; divided by the scale, weights of all groups decay at one pace.
+    return [
+        {"params": found, "weight_decay": weight_decay / scale, LR_SCALE: scale} for scale, found in by_scale.items()
+    ]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from autosing.training.tasks.semantic import SemanticConfig
     from autosing.training.tasks.svc import SvcConfig
     from autosing.training.tasks.svc_student import StudentConfig
+    from autosing.training.tasks.t2s import T2sConfig
     from autosing.training.tasks.vocoder import VocoderConfig
     from autosing.training.tasks.wave_content import WaveContentConfig
 
@@ -118,6 +119,14 @@ def svc_student(**settings: Any) -> "StudentConfig":
     return StudentConfig(**{**usual, "validate_every": 2000, **settings})
 
 
+def t2s(**settings: Any) -> "T2sConfig":
+    """Lyrics, and as far as wanted backing, singer and pace, to tokens that are sung, one after the other."""
+    from autosing.training.tasks.t2s import T2sConfig
+
+    usual = {"seconds_per_batch": 480.0, "steps": 50_000, "lr": 2e-3, "warmup_steps": 1000, "weight_decay": 0.1}
+    return T2sConfig(**{**usual, "optimiser": "muon", "validate_every": 1000, **settings})
+
+
 def vocoder(**settings: Any) -> "VocoderConfig":
     """Mels and F0 to sound, by spectra of pulses and noise; judged as HiFi-GAN's."""
     from autosing.training.tasks.vocoder import VocoderConfig
@@ -144,6 +153,7 @@ RECIPES: Mapping[str, Callable[..., RunConfig]] = {
     "soft_vc": soft_vc,
     "svc": svc,
     "svc_student": svc_student,
+    "t2s": t2s,
     "unit_vocoder": unit_vocoder,
     "vocoder": vocoder,
 }

@@ -224,6 +224,10 @@ class Task(ABC, Generic[Model]):
         """Returns the turns of a step in their order; one that moves everything, unless a task says more."""
         return (Phase(),)
 
+    def lr_scales(self, model: Model) -> "Mapping[nn.Parameter, float]":
+        """Returns what the learning rate of parameters that AdamW moves is multiplied with; 1 for those not told."""
+        return {}
+
     def kept(self, model: Model) -> "nn.Module":
         """Returns what is averaged and goes to the model directory: the model, or the part that people use."""
         return model

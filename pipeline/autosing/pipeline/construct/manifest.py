@@ -125,7 +125,7 @@ def describe_columns(inputs: Inputs) -> dict[str, dict[str, Any]]:
         described = column.describe()
         told[name] = {
             "address": address,
-            **{k: described[k] for k in ("kind", "rate", "dim", "unit", "tied")},
+            **{k: described[k] for k in ("kind", "rate", "dim", "unit", "tied", "n_tokens")},
             "dtype": column.numpy_dtype.name if column.is_series else str(column.dtype),
             "definition": INDEX if instance == INDEX else inputs.records[instance].definition,
         }

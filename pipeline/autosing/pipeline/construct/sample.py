@@ -152,6 +152,7 @@ SAMPLES = {
         },
         audio="voice",
     ),
+    "t2s": SampleSpec("t2s", {"semantic": "semantic.semantic"}, words=True),
     "vocoder": SampleSpec("vocoder", {"f0_hz": "f0.f0_hz", "voiced": "f0.voiced"}, audio="voice"),
 }
 """The built-in specs by name."""

@@ -1,0 +1,190 @@
+"""Language models of tokens: whether one learning rate serves all widths, and what caches save.
+
+    python benchmarks/language.py widths [--steps 75] [--arm "rate / width"] [--arm rate] [--arm muon]
+    python benchmarks/language.py speed [--device cpu] [--size tiny] [--tokens 100] [--compile]
+
+- `widths` learns toy songs, whose tokens follow their lyrics, at a width and at four times it with several learning
+  rates, with matrices moved by 1/width of it, as usual, and by Muon at AdamW's step, and prints the cross-entropy on
+  held-out songs. Exits with 1 unless the best rate is the same at both widths in the first.
+- `speed` generates at batch 1 and 16 with sources of 300 and 600 tokens. Beside it stands the reference's way
+  (AutoSing): keys of tokens are kept, but those of the sources are computed for every token.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from machine import machine
+
+sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "training")]
+
+from sung_letters import letters_sample  # noqa: E402
+from toy_shards import write_set  # noqa: E402
+
+from autosing.models.attention import present, turns_at  # noqa: E402
+from autosing.models.generation import TokenGenerator  # noqa: E402
+from autosing.models.language import LANGUAGE_SIZES, LanguageFields, TokenLanguage  # noqa: E402
+from autosing.models.width import lr_scales  # noqa: E402
+from autosing.training.manifest import Manifest  # noqa: E402
+from autosing.training.recipes import t2s  # noqa: E402
+from autosing.training.shards import ShardSet  # noqa: E402
+from autosing.training.tasks.t2s import T2sTask  # noqa: E402
+from autosing.training.tasks.t2s_losses import cross_entropy  # noqa: E402
+
+Counted = tuple[dict[str, Tensor], int]
+
+ARMS = ("rate / width", "rate", "muon")
+WIDTHS, RATES = (64, 256), (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
+SONGS, HELD_OUT, BATCH = 120, 20, 8
+SETTINGS = {"size": "tiny", "target": "units", "n_tokens": 12, "text_times": "words", "dropout": 0.0}
+
+
+def batches(task: T2sTask, data: Path, split: str, n: int, size: int) -> list[Counted]:
+    """Returns the samples of a split in batches, each with the number of its tokens."""
+    shards, found = ShardSet.open(data, split), []
+    for first in range(0, n, size):
+        batch = task.collate([shards.read(i, ["units"]) for i in range(first, first + size)], training=False)
+        arrays = {name: torch.from_numpy(array) for name, array in batch.arrays.items()}
+        found.append((arrays, batch.tokens))
+    return found
+
+
+def optimisers(model: TokenLanguage, lr: float, arm: str) -> list[torch.optim.Optimizer]:
+    """Returns what moves a model; each group has its own highest learning rate as `scale`."""
+    scales = {} if arm == "rate" else lr_scales(model, model.fields.dim)
+    turned = [p for p in scales if p is not model.readout.weight] if arm == "muon" else []
+    others = [p for p in model.parameters() if not any(p is one for one in turned)]
+    groups = [{"params": [p], "scale": lr * scales.get(p, 1.0)} for p in others]
+    found: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0)]
+    if turned:
+        muon = [{"params": turned, "scale": lr}]
+        found.append(torch.optim.Muon(muon, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"))  # type: ignore[arg-type]
+    return found
+
+
+def learned(fields: LanguageFields, lr: float, arm: str, train: Sequence[Counted], steps: int) -> TokenLanguage:
+    """Returns a model after some steps, the learning rate on a cosine after a tenth of them."""
+    torch.manual_seed(0)
+    model = TokenLanguage(fields)
+    moving = optimisers(model, lr, arm)
+    for step in range(steps):
+        batch, n_tokens = train[step % len(train)]
+        model.zero_grad()
+        (cross_entropy(model(batch, batch["tokens"]).logits, batch) / n_tokens).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimiser in moving:
+            for group in optimiser.param_groups:
+                group["lr"] = group["scale"] * min(1, 10 * (step + 1) / steps) * (1 + np.cos(np.pi * step / steps)) / 2
+            optimiser.step()
+    return model
+
+
+@torch.no_grad()
+def judged(model: TokenLanguage, valid: Sequence[Counted]) -> float:
+    """Returns the cross-entropy in nats."""
+    losses = [float(cross_entropy(model(batch, batch["tokens"]).logits, batch)) for batch, _ in valid]
+    return sum(losses) / sum(n for _, n in valid)
+
+
+def widths(steps: int, arms: Sequence[str]) -> bool:
+    """Prints the losses of widths and learning rates; returns whether one rate is the best at both in the first arm."""
+    samples = [letters_sample(number) for number in range(SONGS + HELD_OUT)]
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_set(Path(folder) / "set", {"train": [samples[:SONGS]], "valid": [samples[SONGS:]]})
+        task: T2sTask = t2s(**SETTINGS).task(Manifest.read(data))
+        train = batches(task, data, "train", SONGS, BATCH)
+        valid = batches(task, data, "valid", HELD_OUT, HELD_OUT)
+    print("| width | matrices move by | " + " | ".join(f"{lr:g}" for lr in RATES) + " | best |")
+    print("|---|---|" + "---|" * len(RATES) + "---|")
+    best: dict[str, list[float]] = {arm: [] for arm in arms}
+    for arm in arms:
+        for dim in WIDTHS:
+            fields = replace(task.fields, dim=dim, layers=2, source_layers=1)
+            losses = [judged(learned(fields, lr, arm, train, steps), valid) for lr in RATES]
+            best[arm].append(RATES[int(np.argmin(losses))])
+            told = " | ".join(f"{loss:.3f}" for loss in losses)
+            print(f"| {dim} | {arm} | {told} | {best[arm][-1]:g} |", flush=True)
+    return len(set(best[arms[0]])) == 1
+
+
+def accompaniment(fields: LanguageFields, batch: int, device: torch.device) -> dict[str, Tensor]:
+    """Returns random sources."""
+    found: dict[str, Tensor] = {}
+    for (name, size), n in zip(fields.sources.items(), (300, 600), strict=True):
+        found[name] = torch.randint(1, size, (batch, n), device=device)
+        found[f"{name}_s"] = (torch.arange(n, device=device) * 30 / n).expand(batch, n)
+        found[f"{name}_counts"] = torch.full((batch,), n, device=device)
+    return found
+
+
+@torch.no_grad()
+def by_the_references_way(model: TokenLanguage, inputs: dict[str, Tensor], n: int) -> None:
+    """Generates with keys and values of the sources computed for every token."""
+    encoded = {}
+    for name, encoder in model.encoders.items():
+        turns = turns_at(inputs[f"{name}_s"])
+        seen = present(inputs[f"{name}_counts"], inputs[name].shape[1])
+        encoded[name] = encoder(inputs[name], turns, seen), turns, seen
+    told_BD, batch = model.told(inputs), len(inputs["text"])
+    last_B, caches = inputs["text"].new_full((batch,), model.fields.n_tokens), model.caches(batch, n)
+    for place in torch.arange(n, device=last_B.device):
+        heard = [block.heard(encoded) for block in model.blocks]  # type: ignore[operator]
+        last_B = model.step(last_B, place, told_BD, heard, caches).argmax(-1)
+
+
+def seconds(call: Callable[[], object], device: torch.device) -> float:
+    """Returns how long the second call takes."""
+    for _ in range(2):
+        begun = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    return time.perf_counter() - begun
+
+
+def speed(size: str, n: int, device: torch.device, compiled: bool) -> None:
+    """Prints tokens a second."""
+    dim, layers, source_layers = LANGUAGE_SIZES[size]  # type: ignore[index]
+    fields = LanguageFields(2048, "25", {"text": 257, "backing": 4097}, {}, dim, layers, source_layers, "swiglu", 0.0)
+    model = TokenLanguage(fields).eval().to(device)
+    model = model.bfloat16() if device.type == "cuda" else model
+    generator = TokenGenerator(model, compile=compiled)
+    for batch in (1, 16):
+        inputs = accompaniment(fields, batch, device)
+        own = seconds(lambda: generator.generate(inputs, [n] * batch, range(batch)), device)  # noqa: B023
+        other = seconds(lambda: by_the_references_way(model, inputs, n), device)  # noqa: B023
+        print(
+            f"batch {batch}: {batch * n / own:.0f} tokens/s, {batch * n / other:.0f} by the reference's way, ", end=""
+        )
+        print(f"{other / own:.1f} times as many")
+
+
+def main() -> int:
+    """Measures what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("widths", "speed"))
+    parser.add_argument("--steps", type=int, default=75)
+    parser.add_argument("--arm", action="append", choices=ARMS, help="of widths; all unless told")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--size", default="tiny", choices=tuple(LANGUAGE_SIZES))
+    parser.add_argument("--tokens", type=int, default=100)
+    parser.add_argument("--compile", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    print(machine(("torch",)))
+    if args.what == "speed":
+        speed(args.size, args.tokens, torch.device(args.device), args.compile)
+        return 0
+    return 0 if widths(args.steps, args.arm or ARMS) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

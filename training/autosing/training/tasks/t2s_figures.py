@@ -1,0 +1,78 @@
+"""What a validation of T2S tells: beside a baseline, beside others' lyrics, and where attention goes."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from autosing.training.bigrams import PRIORS, Bigrams
+from autosing.training.metrics import TokenCounts
+from autosing.training.task import Tensors
+from autosing.training.tasks.t2s_losses import counted, diagonality, has_text, token_mask, with_others_text
+
+LOSS = "cross_entropy"
+
+
+@dataclass
+class Figures:
+    """Sums over samples.
+
+    Attributes:
+        rate: tokens per second.
+        width: of the diagonal.
+        all: of all tokens.
+        true: of tokens of samples with text, in batches of several.
+        others: of the same with another's text.
+        bigrams: cross-entropies by the token before, with each prior.
+        near: attention near the diagonal, by head.
+        n_sung_to: tokens of samples with text.
+    """
+
+    rate: float
+    width: float
+    all: TokenCounts = field(default_factory=TokenCounts)
+    true: TokenCounts = field(default_factory=TokenCounts)
+    others: TokenCounts = field(default_factory=TokenCounts)
+    bigrams: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(PRIORS)))
+    near: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    n_sung_to: int = 0
+
+    def add(self, language: nn.Module, bigrams: Bigrams | None, batch: Tensors) -> None:
+        """Counts a batch."""
+        told = language(batch, batch["tokens"], watched=range(len(language.blocks)))  # type: ignore[arg-type]
+        self.all += counted(told.logits, batch)
+        near = [diagonality(one, batch, self.rate, self.width) for one in told.attention]
+        self.near = self.near + torch.cat(near).double().cpu().numpy()
+        sung_to = {**batch, "token_counts": batch["token_counts"].where(has_text(batch), 0)}
+        self.n_sung_to += int(sung_to["token_counts"].sum())
+        if bigrams:
+            self.bigrams = self.bigrams + bigrams.losses(batch["tokens"], token_mask(batch)).cpu().numpy()
+        if len(batch["tokens"]) > 1:
+            self.true += counted(told.logits, sung_to)
+            self.others += counted(language(with_others_text(batch), batch["tokens"]).logits, sung_to)
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The figures by name; those of text are no number where no sample has one, or no other one's."""
+        found = {
+            LOSS: math.log(self.all.perplexity),
+            "token_accuracy": self.all.token_accuracy,
+            "perplexity": self.all.perplexity,
+            "lyrics_gap": self.others.perplexity / self.true.perplexity if self.true.n_tokens else math.nan,
+            "diagonality": float(self.near.max()) / self.n_sung_to if self.n_sung_to else math.nan,
+        }
+        if self.bigrams.any():
+            found["bigram_perplexity"] = math.exp(float(self.bigrams.min()) / self.all.n_tokens)
+        return found
+
+
+def most_diagonal(language: nn.Module, batch: Tensors, rate: float, width: float) -> Tensor:
+    """Returns the attention (N, L) of one sample to its text, by the head that goes nearest to the diagonal."""
+    layers = range(len(language.blocks))  # type: ignore[arg-type]
+    heads_HNL = torch.cat([one[0] for one in language(batch, batch["tokens"], watched=layers).attention])
+    best = int(diagonality(heads_HNL[None], batch, rate, width).argmax())
+    return heads_HNL[best]
