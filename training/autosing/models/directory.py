@@ -51,6 +51,7 @@ _MODELS: dict[str, tuple[str, str]] = {
     "hifigan": ("autosing.models.published.hifigan", "PublishedHifiGan"),
     "multires": ("autosing.models.multires", "MultiResolution"),
     "semantic": ("autosing.models.semantic", "Semantic"),
+    "singer": ("autosing.models.singer", "SingerEncoder"),
     "nsf_hifigan": ("autosing.models.published.nsf_hifigan", "NsfHifiGan"),
     "svc": ("autosing.models.svc", "SvcModel"),
     "vocoder": ("autosing.models.vocoder", "Vocoder"),

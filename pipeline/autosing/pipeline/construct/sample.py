@@ -141,6 +141,7 @@ SAMPLES = {
         audio="voice",
     ),
     "semantic": SampleSpec("semantic", {"ssl": "ssl.ssl"}),
+    "singer": SampleSpec("singer", {"mel": "mel.mel"}, group="singer"),
     "svc": SampleSpec(
         "svc",
         {
