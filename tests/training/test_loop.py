@@ -170,7 +170,7 @@ def test_every_recipe_is_among_those_that_learn_by_heart() -> None:
     "recipe", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("aligner")) for name in OVERFIT]
 )
 def test_four_samples_are_learned_by_heart(tmp_path: Path, hubert: str, recipe: str) -> None:
-    make = voiced_sample if {"audio", "ssl"} & {*default_config(recipe).columns} else sung_sample
+    make = voiced_sample if {"audio", "ssl", "voice_activity"} & {*default_config(recipe).columns} else sung_sample
     samples = [make(number, 0.3) for number in range(4)]
     data = write_set(tmp_path / "set", {"train": [samples], "valid": [aliases(samples)]})
     steps = next(setting for setting in OVERFIT[recipe] if setting.startswith("steps"))

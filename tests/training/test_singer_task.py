@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from runs import assert_same_run
-from toy_shards import DIMS, ToySample, toy_samples, voiced_sample, write_set
+from toy_shards import DIMS, toy_samples, voiced_sample, write_set
 
 from autosing.models.directory import load_model
 from autosing.models.singer import KnownSingers, SingerEncoder, embedding_of
@@ -25,13 +25,18 @@ from autosing.training.sample import Sample
 from autosing.training.shards import ShardSet
 from autosing.training.step import tensors
 from autosing.training.tasks.colour import LOWEST_LIMIT_HZ, NATS_PER_DB, Colour
-from autosing.training.tasks.singer import SingerTask, means_of_songs, trials
+from autosing.training.tasks.singer import NOBODY, SingerConfig, SingerTask, means_of_songs, trials
 from autosing.training.tasks.singer_losses import margin_errors, prototype_errors
 
 CPU = torch.device("cpu")
-TINY = ["size=tiny", "seconds_per_batch=4", "piece_s=0.3", "warmup_steps=2", "margin_steps=4"]
+TINY = ["size=tiny", "sung_only=false", "seconds_per_batch=4", "piece_s=0.3", "warmup_steps=2", "margin_steps=4"]
 OFTEN = ["log_every=2", "validate_every=4", "save_every=4"]
 SPEC = MelSpec()
+
+
+def tiny(**settings: Any) -> SingerConfig:
+    """Returns settings for toys, which nobody has listened to."""
+    return singer(size="tiny", **{"sung_only": False, **settings})
 
 
 def samples_of(data: Path, column: str = "mel") -> list[Sample]:
@@ -86,7 +91,7 @@ def test_who_is_unknown_or_alone_asks_for_nobody_and_leaves_no_gradient_that_is_
 
 
 def test_a_batch_holds_two_stretches_of_each_sample_by_its_own_randomness(toy_set: Path) -> None:
-    task, samples = singer(size="tiny", piece_s=0.3).task(Manifest.read(toy_set)), samples_of(toy_set)[:5]
+    task, samples = tiny(piece_s=0.3).task(Manifest.read(toy_set)), samples_of(toy_set)[:5]
     batch = task.collate(samples, training=True)
     mels = batch.arrays["features"]
     assert mels.shape == (10, 28, 100) and batch.counts == {"classification": 10, "prototypes": 10}
@@ -105,7 +110,7 @@ def test_a_batch_holds_two_stretches_of_each_sample_by_its_own_randomness(toy_se
 
 
 def test_errors_of_classification_are_the_sums_of_those_of_the_samples(toy_set: Path) -> None:
-    task, samples = singer(size="tiny", piece_s=0.3).task(Manifest.read(toy_set)), samples_of(toy_set)[:6]
+    task, samples = tiny(piece_s=0.3).task(Manifest.read(toy_set)), samples_of(toy_set)[:6]
     nobody = replace(samples[0], info={**samples[0].info, "singer": None})
     samples.append(nobody)
     torch.manual_seed(0)
@@ -174,17 +179,34 @@ def test_a_run_leaves_the_encoder_alone_and_what_the_stage_must_know(toy_set: Pa
 
 
 def test_features_of_a_speech_encoder_are_heard_as_well(tmp_path: Path) -> None:
-    samples = [singing(number) for number in range(8)]
+    samples = [voiced_sample(number, 0.6) for number in range(8)]
     data = write_set(tmp_path / "set", {"train": [samples[:4]], "valid": [samples[4:]]})
-    result = train("singer", data, tmp_path / "run", [*TINY, "source=ssl", "steps=2"])
+    result = train("singer", data, tmp_path / "run", [*TINY, "source=ssl", "sung_only=true", "steps=2"])
     loaded = load_model(result.model or "")
     fields: Any = loaded.model.fields
     assert (fields.features, fields.rate, fields.feature_dim) == ("ssl", "50", DIMS["ssl"])
     assert loaded.contract["columns"] == {"ssl": "ssl.ssl"}
 
 
-def singing(number: int) -> ToySample:
-    return voiced_sample(number, 0.5)
+def test_frames_in_which_nobody_sings_are_left_out_in_training_as_in_the_stage(tmp_path: Path) -> None:
+    toys = [voiced_sample(number, 2.0) for number in range(3)]
+    # Sung from 0.5 to 1.5 s; too little of it; and all.
+    for toy, (first, last) in zip(toys, ((25, 75), (0, 24), (0, 100)), strict=True):
+        sung = toy.series["voice_activity"]
+        sung[:] = 0
+        sung[first:last] = 1
+    data = write_set(tmp_path / "set", {"train": [toys]})
+    shards = ShardSet.open(data, "train")
+    task = singer(size="tiny").task(Manifest.read(data))
+    samples = [shards.read(n, task.config.columns) for n in range(3)]
+    arrays = task.collate(samples, training=False).arrays
+    # Frames of 375/4 Hz have their centres at 0.5 to 1.5 s from the 47th to the 140th.
+    assert arrays["frames"].tolist() == [94, 188, 188] and arrays["singers"].tolist() == [0, NOBODY, 0]
+    np.testing.assert_array_equal(arrays["features"][0, :94], samples[0].series["mel"][47:141])
+    assert task.collate(samples, training=True).counts["classification"] == 4
+    with pytest.raises(MissingColumn, match="no column voice_activity"):
+        plain = write_set(tmp_path / "plain", {"train": [toy_samples(4)]})
+        singer().task(Manifest.read(plain))
 
 
 def test_trials_are_of_different_songs_and_songs_have_a_mean() -> None:
@@ -200,7 +222,7 @@ def test_trials_are_of_different_songs_and_songs_have_a_mean() -> None:
 
 
 def test_a_validation_of_nothing_to_verify_says_what_is_lacking(toy_set: Path) -> None:
-    task, samples = singer(size="tiny").task(Manifest.read(toy_set)), samples_of(toy_set)
+    task, samples = tiny().task(Manifest.read(toy_set)), samples_of(toy_set)
     model = task.build().eval()
     for kept, lacking in ((samples[:2], "two songs of one singer"), (samples[:4:2], "two singers")):
         batch = tensors(task.collate(kept, training=False), CPU)
@@ -242,13 +264,13 @@ def test_another_microphone_changes_level_tilt_and_bands_and_keeps_silence() -> 
 def test_what_is_wrong_is_named(toy_set: Path, tmp_path: Path) -> None:
     manifest = Manifest.read(toy_set)
     with pytest.raises(MissingColumn, match="no column ssl"):
-        singer(source="ssl").task(manifest)
+        tiny(source="ssl").task(manifest)
     with pytest.raises(SchemaMismatch, match="units is of the stage units; set source to a series of `mel`"):
-        singer(source="units").task(manifest)
+        tiny(source="units").task(manifest)
     lonely = write_set(tmp_path / "lonely", {"train": [[toy_samples(1)[0]]]})
     with pytest.raises(MissingColumn, match="names 1 singers, and to tell voices apart takes two"):
-        singer().task(Manifest.read(lonely))
-    task, sample = singer(size="tiny").task(manifest), samples_of(toy_set)[0]
+        tiny().task(Manifest.read(lonely))
+    task, sample = tiny().task(manifest), samples_of(toy_set)[0]
     with pytest.raises(DataError, match=rf"sample {sample.key} has no mel"):
         task.collate([replace(sample, series={"mel": sample.series["mel"][:0]})], training=False)
     with pytest.raises(SchemaMismatch, match="sung by 'carl', who is not in the set's table"):

@@ -8,6 +8,7 @@ that no voice depends on those beside it. Voices are compared by the cosine of t
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -20,6 +21,7 @@ from autosing.models.acoustic import ConvBlocks, Size, frame_mask
 from autosing.models.layer_mix import check_features
 from autosing.models.mel_scale import MelScale
 from autosing.signal.errors import UsageError
+from autosing.signal.framing import nearest_frames
 
 Features = Literal["mel", "ssl"]
 Frames = npt.NDArray[np.floating[Any]]
@@ -120,6 +122,14 @@ class KnownSingers(nn.Module):
         """Returns vectors (B, E), and their cosines with the table's directions (B, S)."""
         voices_BE = self.encoder(features_BFM, counts_B)
         return voices_BE, None if self.table is None else voices_BE @ functional.normalize(self.table, dim=-1).T
+
+
+def sung_frames(frames: Frames, rate: Fraction, activity: npt.NDArray[Any], activity_rate: Fraction) -> Frames:
+    """Returns those of the frames (F, M) whose centres lie where somebody sings, by a series (N,) of another rate."""
+    if not len(activity):
+        return frames[:0]
+    near = nearest_frames(len(frames), rate, len(activity), activity_rate)
+    return frames[activity.astype(np.bool_)[near]]
 
 
 @torch.inference_mode()

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,13 +12,14 @@ from torch import Tensor, nn
 
 from autosing.models.acoustic import Size
 from autosing.models.acoustic_input import pad_stack
-from autosing.models.singer import SINGER_SIZES, KnownSingers, SingerEncoder, SingerFields
+from autosing.models.singer import SINGER_SIZES, KnownSingers, SingerEncoder, SingerFields, sung_frames
 from autosing.signal.errors import DataError, MissingColumn, SchemaMismatch, UsageError
 from autosing.signal.mel import MelSpec
 from autosing.signal.typed import of_mapping
+from autosing.signal.voice_statistics import LEAST_S
 from autosing.training.loader import Batch
 from autosing.training.look import Look
-from autosing.training.manifest import Manifest, described
+from autosing.training.manifest import Manifest, described, rates_of
 from autosing.training.metrics import equal_error_rate, retrieval_accuracy
 from autosing.training.pictures import similarity_figure
 from autosing.training.sample import Sample
@@ -29,7 +31,7 @@ Objective = Literal["classification", "prototypes", "both"]
 
 CLASSIFICATION, PROTOTYPES = "classification", "prototypes"
 METRIC, FOUND = "eer", "found"
-FRAMES = "features"
+FRAMES, ACTIVITY = "features", "voice_activity"
 # In place of the row of a singer whom nobody knows.
 NOBODY = -1
 
@@ -41,6 +43,8 @@ class SingerConfig(RunConfig):
     Attributes:
         size: of the encoder.
         source: the series in which a voice is heard, by its name in the samples: of a `mel` or an `ssl`.
+        sung_only: hear nothing but the frames in which somebody sings, by the series `voice_activity`, as the stage
+            `singer_embedding` does. Samples with less than half a second of them are nobody's.
         objective: tell the singers of the set apart by `classification`; find one's own singer's other songs among
             the `prototypes` of a batch; or `both`. Samples of a batch are of whom chance says, so prototypes of singers
             who are there once are of another piece of the same sample.
@@ -58,6 +62,7 @@ class SingerConfig(RunConfig):
 
     size: Size = "small"
     source: str = "mel"
+    sung_only: bool = True
     objective: Objective = "both"
     margin: float = 0.2
     margin_steps: int = 1000
@@ -85,7 +90,7 @@ class SingerConfig(RunConfig):
     @property
     def columns(self) -> tuple[str, ...]:
         """The series that are read of every sample."""
-        return (self.source,)
+        return (self.source, ACTIVITY) if self.sung_only else (self.source,)
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -120,7 +125,7 @@ class SingerTask(Task[KnownSingers]):
                 "from songs with an `artist` or `singer`"
             )
         self.config: SingerConfig = config
-        self.column = manifest.columns[config.source]
+        self.column, self.activity = manifest.columns[config.source], manifest.columns.get(ACTIVITY)
         self.heard_in = self.column.instance.partition(".")[0]
         if self.heard_in not in ("mel", "ssl"):
             raise SchemaMismatch(
@@ -133,6 +138,11 @@ class SingerTask(Task[KnownSingers]):
         self.colour = Colour(config.level_db, config.tilt_db, config.equaliser_db, config.band_limit_share)
 
     @property
+    def rate(self) -> Fraction:
+        """Frames per second of what is heard."""
+        return rates_of({FRAMES: self.column})[FRAMES]
+
+    @property
     def is_mel(self) -> bool:
         """Whether voices are heard in mels."""
         return self.heard_in == "mel"
@@ -143,7 +153,7 @@ class SingerTask(Task[KnownSingers]):
         dim, layers, embedding_dim = SINGER_SIZES[self.config.size]
         width = self.column.dim or 1
         of_size = (dim, layers, embedding_dim, self.config.dropout)
-        return SingerFields("mel" if self.is_mel else "ssl", str(self.column.rate), width, *of_size)
+        return SingerFields("mel" if self.is_mel else "ssl", str(self.rate), width, *of_size)
 
     def build(self) -> KnownSingers:
         """Returns encoder and table with random weights."""
@@ -156,7 +166,7 @@ class SingerTask(Task[KnownSingers]):
 
     def initialise(self, model: KnownSingers, samples: Iterable[Sample]) -> None:
         """Measures mean and spread of the series."""
-        model.encoder.scale.measure(np.concatenate([self._frames(sample).astype(np.float32) for sample in samples]))
+        model.encoder.scale.measure(np.concatenate([self._heard(sample)[0] for sample in samples]))
 
     def contract(self) -> Mapping[str, Any]:
         """Returns rate, definition and settings of what is heard, and whom the encoder has learned from."""
@@ -174,9 +184,10 @@ class SingerTask(Task[KnownSingers]):
 
     def collate(self, samples: Sequence[Sample], *, training: bool) -> Batch:
         """Returns stretches side by side, in training several of each sample, and who sings them in which song."""
-        pieces = [piece for sample in samples for piece in self._pieces(sample, training)]
-        n_each = self.config.pieces if training else 1
-        singers = np.repeat([self._row(sample) for sample in samples], n_each)
+        heard, rows = zip(*(self._heard(sample) for sample in samples), strict=True)
+        taken = [self._pieces(*one) if training else [one[0]] for one in zip(heard, samples, strict=True)]
+        pieces, n_each = [piece for one in taken for piece in one], len(taken[0])
+        singers = np.repeat(rows, n_each)
         arrays: dict[str, npt.NDArray[Any]] = {
             FRAMES: pad_stack(pieces),
             "frames": np.array([len(piece) for piece in pieces], np.int64),
@@ -240,23 +251,29 @@ class SingerTask(Task[KnownSingers]):
         voices: npt.NDArray[np.float32] = model.encoder(batch[FRAMES], batch["frames"]).float().cpu().numpy()
         return voices
 
-    def _pieces(self, sample: Sample, training: bool) -> list[npt.NDArray[Any]]:
-        """Returns what is heard of a sample: random stretches in training, else all of it."""
-        frames = self._frames(sample)
-        if not training:
-            return [frames.astype(np.float32)]
-        assert self.column.rate is not None
-        length = min(max(round(self.config.piece_s * float(self.column.rate)), 1), len(frames))
+    def _pieces(self, frames: npt.NDArray[Any], sample: Sample) -> list[npt.NDArray[Any]]:
+        """Returns random stretches of frames, changed as another microphone might."""
+        length = min(max(round(self.config.piece_s * self.rate), 1), len(frames))
         rng = sample.rng("pieces")
         starts = rng.integers(0, len(frames) - length + 1, self.config.pieces)
-        pieces = [frames[start : start + length].astype(np.float32) for start in starts]
+        pieces = [frames[start : start + length] for start in starts]
         return [self.colour.changed(piece, self.spec, rng) for piece in pieces] if self.spec else pieces
 
-    def _frames(self, sample: Sample) -> npt.NDArray[Any]:
+    def _heard(self, sample: Sample) -> tuple[npt.NDArray[np.float32], int]:
+        """Returns what is heard of a sample, and the row of who sings it."""
+        frames, row = self._frames(sample), self._row(sample)
+        if not self.config.sung_only:
+            return frames, row
+        assert self.activity is not None and self.activity.rate is not None
+        sung = sung_frames(frames, self.rate, sample.series[ACTIVITY], self.activity.rate)
+        # What nobody sings in is heard as it is, so that there is something, and counts nothing.
+        return (sung, row) if len(sung) >= LEAST_S * self.rate else (frames, NOBODY)
+
+    def _frames(self, sample: Sample) -> npt.NDArray[np.float32]:
         frames = sample.series[self.config.source]
         if not len(frames):
             raise DataError(f"sample {sample.key} has no {self.config.source}; build the set again")
-        return frames
+        return frames.astype(np.float32)
 
     def _row(self, sample: Sample) -> int:
         name = sample.info["singer"]
