@@ -190,7 +190,7 @@ def similarity_figure(similarity: Array, names: Sequence[str]) -> "Figure":
     for place in begins[1:]:
         panel.axhline(place - 0.5, color=ON_MEL, linewidth=0.8)
         panel.axvline(place - 0.5, color=ON_MEL, linewidth=0.8)
-    _title(panel, f"how alike {n_things} of {len(set(names))} are")
+    _title(panel, f"likeness of {n_things}, of {len(set(names))} names")
     figure.colorbar(image, ax=panel, label="cosine", pad=0.01)
     return figure
 
