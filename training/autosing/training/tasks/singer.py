@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from autosing.models.acoustic import Size
 from autosing.models.acoustic_input import pad_stack
-from autosing.models.singer import SINGER_SIZES, KnownSingers, SingerEncoder, SingerFields, sung_frames
+from autosing.models.singer import SINGER_SIZES, Features, KnownSingers, SingerEncoder, SingerFields, sung_frames
 from autosing.signal.errors import DataError, MissingColumn, SchemaMismatch, UsageError
 from autosing.signal.mel import MelSpec
 from autosing.signal.typed import of_mapping
@@ -23,7 +23,7 @@ from autosing.training.manifest import Manifest, described, rates_of
 from autosing.training.metrics import equal_error_rate, retrieval_accuracy
 from autosing.training.pictures import similarity_figure
 from autosing.training.sample import Sample
-from autosing.training.task import Phase, RunConfig, Task, Tensors
+from autosing.training.task import RunConfig, Task, Tensors
 from autosing.training.tasks.colour import Colour
 from autosing.training.tasks.singer_losses import margin_errors, prototype_errors
 
@@ -126,15 +126,17 @@ class SingerTask(Task[KnownSingers]):
             )
         self.config: SingerConfig = config
         self.column, self.activity = manifest.columns[config.source], manifest.columns.get(ACTIVITY)
-        self.heard_in = self.column.instance.partition(".")[0]
-        if self.heard_in not in ("mel", "ssl"):
+        heard_in: dict[str, Features] = {name: name for name in get_args(Features)}
+        stage = self.column.instance.partition(".")[0]
+        if stage not in heard_in:
             raise SchemaMismatch(
-                f"{config.source} is of the stage {self.heard_in}; set source to a series of `mel` or of an `ssl`"
+                f"{config.source} is of the stage {stage}; set source to a series of `mel` or an `ssl`"
             )
+        self.heard_in = heard_in[stage]
         self.manifest, self.singers = manifest, manifest.singers
         self.rows = {name: row for row, name in enumerate(self.singers)}
         spec = manifest.contract(config.source).get("spec", {})
-        self.spec = of_mapping(MelSpec, spec, "the mel contract of the set") if self.is_mel else None
+        self.spec = of_mapping(MelSpec, spec, "the mel contract of the set") if self.heard_in == "mel" else None
         self.colour = Colour(config.level_db, config.tilt_db, config.equaliser_db, config.band_limit_share)
 
     @property
@@ -143,17 +145,12 @@ class SingerTask(Task[KnownSingers]):
         return rates_of({FRAMES: self.column})[FRAMES]
 
     @property
-    def is_mel(self) -> bool:
-        """Whether voices are heard in mels."""
-        return self.heard_in == "mel"
-
-    @property
     def fields(self) -> SingerFields:
         """What the encoder is built from."""
         dim, layers, embedding_dim = SINGER_SIZES[self.config.size]
         width = self.column.dim or 1
         of_size = (dim, layers, embedding_dim, self.config.dropout)
-        return SingerFields("mel" if self.is_mel else "ssl", str(self.rate), width, *of_size)
+        return SingerFields(self.heard_in, str(self.rate), width, *of_size)
 
     def build(self) -> KnownSingers:
         """Returns encoder and table with random weights."""
@@ -178,10 +175,6 @@ class SingerTask(Task[KnownSingers]):
             "singers": list(self.singers),
         }
 
-    def phases(self) -> Sequence[Phase]:
-        """Returns one turn, in which both losses count the same."""
-        return (Phase(),)
-
     def collate(self, samples: Sequence[Sample], *, training: bool) -> Batch:
         """Returns stretches side by side, in training several of each sample, and who sings them in which song."""
         heard, rows = zip(*(self._heard(sample) for sample in samples), strict=True)
@@ -192,7 +185,7 @@ class SingerTask(Task[KnownSingers]):
             FRAMES: pad_stack(pieces),
             "frames": np.array([len(piece) for piece in pieces], np.int64),
             "singers": singers,
-            "songs": np.repeat([_number(str(sample.info["id"])) for sample in samples], n_each),
+            "songs": np.repeat([_song(sample.key) for sample in samples], n_each),
         }
         known = singers[singers >= 0]
         # Who is alone in a batch has nobody to be taken for.
@@ -302,6 +295,7 @@ def means_of_songs(
     return np.stack([voices[which == n].mean(0) for n in range(len(first))]), singers[first]
 
 
-def _number(song: str) -> int:
-    """Returns a number for a song's id, the same everywhere."""
+def _song(key: str) -> int:
+    """Returns a number for the song of a sample, which all of its key but the start says."""
+    song = key.rpartition("_")[0] or key
     return int.from_bytes(hashlib.blake2b(song.encode(), digest_size=8).digest(), "little", signed=True)
