@@ -24,8 +24,8 @@ from autosing.signal.wave_heads import VoiceEncoder, embedding_dim, load_voice_e
 
 STATISTICS = "statistics"
 SINGER = "singer"
-# Of the settings of `mel` and `ssl` those that say which sound it is and how much of it, not what a frame means.
-OF_THE_SONG = ("audio", "within")
+# Of the settings of `mel` and `ssl` the one that says which sound of a song it is, not what a frame means.
+WHICH_SOUND = "audio"
 
 Heard = npt.NDArray[np.floating[Any]]
 
@@ -95,7 +95,7 @@ class SingerEmbedding(Stage):
                 "by `autosing train singer` on a set that `autosing build` wrote"
             )
         then = {**settings, **contract.get("artefacts", {}).get(instance, {})}
-        return {self._instance: {name: value for name, value in then.items() if name not in OF_THE_SONG}}
+        return {self._instance: {name: value for name, value in then.items() if name != WHICH_SOUND}}
 
     def models(self) -> dict[str, str]:
         return {} if self.model == STATISTICS else {"model": self.model}
@@ -128,14 +128,15 @@ class SingerEmbedding(Stage):
     def _embed(self, song: Song, model: Any) -> list[float] | None:
         sung = np.asarray(song[f"{self.activity}.voice_activity"], np.bool_)
         if model is None:
-            features = mfcc(song.mono(self.audio, SAMPLE_RATE), SAMPLE_RATE, len(sung))
-            found: Heard | None = voice_statistics(features, sung)
+            cepstra = mfcc(song.mono(self.audio, SAMPLE_RATE), SAMPLE_RATE, len(sung))
+            found: Heard | None = voice_statistics(cepstra, sung)
         elif isinstance(model, VoiceEncoder):
             wave, is_sung = song.mono(self.audio, SAMPLE_RATE), np.repeat(sung, HOP)
             heard = wave[: len(is_sung)][is_sung[: len(wave)]]
             found = self._mean_of_pieces(heard, Fraction(SAMPLE_RATE), model.embed)
         else:
-            found = self._of_frames(song[f"{self._instance}.{model.fields.features}"], sung, model)
+            features = model.fields.features
+            found = self._of_frames(song[f"{self.source or features}.{features}"], sung, model)
         return None if found is None else found.tolist()
 
     def _of_frames(self, frames: Heard, sung: npt.NDArray[np.bool_], model: Any) -> Heard | None:
