@@ -164,8 +164,8 @@ def test_frames_of_another_width_are_an_error_of_the_song_alone(tmp_path: Path, 
     assert isinstance(outcome, RowError) and "(188, 80) do not fit a model of width 100" in str(outcome)
 
 
-def graph_of(settings: str, *overrides: str) -> Graph:
-    return parse_project(settings).graph(DatasetEntry("set"), overrides)
+def graph_of(settings: str, *overrides: str, url: str = "set") -> Graph:
+    return parse_project(settings).graph(DatasetEntry(url), overrides)
 
 
 def test_the_mel_that_a_model_learned_from_is_the_one_that_it_hears(tmp_path: Path, save_singer: Save) -> None:
@@ -204,14 +204,14 @@ def test_what_is_trained_becomes_a_column_that_conversion_is_trained_with(tmp_pa
     sung = SyntheticSource(12, 4.0, 0, 3).songs()
     append_songs(url, [NewSong(one.id, one.audio, one.text) for one in sung])
     dataset, quiet = Dataset(url), Progress(0, quiet=True)
-    graph = graph_of("{}", "units.k=8")
+    graph = graph_of("{}", "units.k=8", url=url)
     process(dataset, graph, ["mel", "units", "f0", "energy", "voice_activity"], RunOptions("local"), progress=quiet)
     named = [NamedDataset("set", dataset)]
     of_singers = replace(SAMPLES["singer"], cuts=None, group="song", valid_songs=6)
     construct_dataset(named, str(tmp_path / "first"), of_singers)
     often = ["steps=1", "size=tiny", "seconds_per_batch=8", "warmup_steps=0"]
     run = train("singer", tmp_path / "first", tmp_path / "singer", [*often, "validate_samples=6"])
-    graph = graph_of("{}", "units.k=8", f"singer_embedding.model={run.model}")
+    graph = graph_of("{}", "units.k=8", f"singer_embedding.model={run.model}", url=url)
     report = process(dataset, graph, ["singer_embedding"], RunOptions("local"), progress=quiet)
     assert report.exit_code == 0 and not report.failed
     columns = {
