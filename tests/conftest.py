@@ -78,3 +78,27 @@ def save_semantic() -> Callable[..., str]:
         return str(path)
 
     return save
+
+
+@pytest.fixture(scope="session")
+def save_singer() -> Callable[..., str]:
+    """Writes a tiny singer encoder that learned from an instance with some settings; returns its path."""
+
+    def save(path: Path, seed: int, settings: Mapping[str, Any] | None = None, instance: str = "mel") -> str:
+        import torch
+
+        from autosing.models.directory import save_model
+        from autosing.models.singer import SingerEncoder, SingerFields
+        from autosing.signal.mel import MelSpec
+
+        spec = MelSpec().as_mapping()
+        told = {"spec": spec, "audio": "voice"} if settings is None else settings
+        rate, width = ("375/4", 100) if instance == "mel" else ("50", 39)
+        kind = "mel" if instance == "mel" else "ssl"
+        torch.manual_seed(seed)
+        model = SingerEncoder(SingerFields(kind, rate, width, 16, 2, 8, 0.0)).eval()
+        contract = {"instances": {instance: dict(told)}, "artefacts": {}, "columns": {kind: f"{instance}.{kind}"}}
+        save_model(path, model, contract)
+        return str(path)
+
+    return save

@@ -147,7 +147,7 @@ def test_the_next_run_computes_exactly_what_a_change_made_stale(
     assert run(url, *settings).tasks == 0
 
 
-@pytest.mark.parametrize("stage", ["codes", "content", "semantic", "tokens"])
+@pytest.mark.parametrize("stage", ["codes", "content", "semantic", "singer_embedding", "tokens"])
 def test_another_model_makes_its_columns_stale_and_the_same_one_elsewhere_does_not(
     songs: Path,
     tmp_path: Path,
@@ -155,12 +155,13 @@ def test_another_model_makes_its_columns_stale_and_the_same_one_elsewhere_does_n
     save_codec: Callable[[Path, int], str],
     save_content: Callable[[Path, int, int], str],
     save_semantic: Callable[[Path, int, int], str],
+    save_singer: Callable[[Path, int], str],
 ) -> None:
     def save(name: str, seed: int) -> str:
         path = tmp_path / name
         if stage in ("content", "semantic"):
             return (save_content if stage == "content" else save_semantic)(path, 39, seed)
-        return save_codec(path, seed) if stage == "codes" else save_multires(path, seed)
+        return {"codes": save_codec, "singer_embedding": save_singer, "tokens": save_multires}[stage](path, seed)
 
     url, setting = str(shutil.copytree(songs, tmp_path / "set")), f"{stage}.model"
     first = save("first", 0)

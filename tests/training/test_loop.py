@@ -149,6 +149,7 @@ OVERFIT = {
     "vocoder": ["size=tiny", "adversarial_weight=0", "ema_decay=0", "quieter_db=0", "steps=40"],
     "pitdyn": ["size=tiny", "dropout=0", "steps=120"],
     "semantic": ["size=tiny", "n_tokens=64", "code_dim=16", "text_weight=0", "steps=100"],
+    "singer": ["size=tiny", "dropout=0", "margin_steps=20", "sung_only=false", "steps=40"],
     "soft_units": ["size=tiny", "dropout=0", "masked_share=0", "n_units=12", "soft_dim=32", "steps=60"],
     "soft_hubert": ["dropout=0", "masked_share=0", "n_units=12", "soft_dim=32", "steps=120", "schedule=cosine"],
     "acoustic": ["size=tiny", "steps=130", "singer_dropout=0"],
@@ -170,7 +171,7 @@ def test_every_recipe_is_among_those_that_learn_by_heart() -> None:
     "recipe", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("aligner")) for name in OVERFIT]
 )
 def test_four_samples_are_learned_by_heart(tmp_path: Path, hubert: str, recipe: str) -> None:
-    make = voiced_sample if {"audio", "ssl"} & {*default_config(recipe).columns} else sung_sample
+    make = voiced_sample if {"audio", "ssl", "voice_activity"} & {*default_config(recipe).columns} else sung_sample
     samples = [make(number, 0.3) for number in range(4)]
     data = write_set(tmp_path / "set", {"train": [samples], "valid": [aliases(samples)]})
     steps = next(setting for setting in OVERFIT[recipe] if setting.startswith("steps"))

@@ -17,6 +17,7 @@ from autosing.training.pictures import (
     codebook_use,
     f0_figure,
     mel_figure,
+    similarity_figure,
 )
 
 SPEC = MelSpec()
@@ -161,3 +162,20 @@ assert not {"torch", "matplotlib.pyplot"} & {*sys.modules}
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_likeness_stands_where_its_two_are_and_lines_part_the_names() -> None:
+    names = ["ada", "ada", "ben", "$x", "$x"]
+    similarity = np.linspace(-0.2, 1, 25).reshape(5, 5)
+    panel = similarity_figure(similarity, names).axes[0]
+    np.testing.assert_allclose(shown(panel).get_array(), similarity, rtol=1e-6)
+    assert shown(panel).get_clim() == (pytest.approx(-0.2), 1)
+    assert dict(zip(panel.get_yticks(), [t.get_text() for t in panel.get_yticklabels()], strict=True)) == {
+        0: "ada",
+        2: "ben",
+        3: "$x",
+    }
+    assert sorted({float(one.get_ydata()[0]) for one in panel.lines if len(set(one.get_ydata())) == 1}) == [1.5, 2.5]
+    assert titles(similarity_figure(similarity, names)) == ["likeness of 5, of 3 names"]
+    many = similarity_figure(np.eye(200), [f"singer {n:03}" for n in range(200)])
+    assert len(many.axes[0].get_yticks()) <= MOST_TEXTS and pixels(many).std() > 0

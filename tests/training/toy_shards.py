@@ -27,7 +27,7 @@ N_MELS, N_UNITS = 100, 12
 AUDIO_HZ = 24_000
 DIMS = {"mel": N_MELS, "lyric_mel": 40, "ssl": N_UNITS + 2}
 CODES = {"codes_1": ("uint16", "25/2"), "codes_2": ("uint16", "25/1")}
-MORE = {"lyric_mel": ("float16", "50/1"), "ssl": ("float16", "50/1"), **CODES}
+MORE = {"lyric_mel": ("float16", "50/1"), "ssl": ("float16", "50/1"), "voice_activity": ("uint8", "50/1"), **CODES}
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def voiced_sample(number: int, seconds: float) -> ToySample:
     heard = np.concatenate([np.eye(N_UNITS)[sample.series["units"]], voiced[:, None], height[:, None]], axis=1)
     wave = sum(np.sin(2 * np.pi * k * turns) * 0.5**k for k in range(1, 6)) * (f0_hz > 0)
     noise = 0.02 * np.random.default_rng([4, number]).standard_normal(len(wave))
-    series = {**sample.series, "ssl": heard.astype(np.float16)}
+    sung = np.ones(len(heard), np.uint8)
+    series = {**sample.series, "ssl": heard.astype(np.float16), "voice_activity": sung}
     return replace(sample, series=series, audio=(0.3 * wave + noise).astype(np.float32))
 
 

@@ -7,6 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Literal
 
+from autosing.models.directory import check_contract
 from autosing.pipeline.artefact import fit_changes, read_fit
 from autosing.pipeline.dataset import INDEX, PROBE, RESERVED, split_address
 from autosing.pipeline.model_digest import model_digest
@@ -106,10 +107,11 @@ class Graph:
         return [i for i in found if i not in RESERVED]
 
     def check_reads(self, name: str) -> None:
-        """Checks that the instances an instance reads have the columns that it wants of them.
+        """Checks that the instances an instance reads have the columns that it wants of them, as it wants them.
 
         Raises:
             UsageError: one has not; the message lists those that it has.
+            CheckpointError: its model was trained on columns of other settings.
         """
         for instance, column in map(split_address, self.reads(name)):
             columns = [c.name for c in self[instance].columns] if instance in self.instances else [column]
@@ -118,6 +120,9 @@ class Graph:
                     f"{name} reads {instance}.{column}, and {instance} has only {', '.join(columns)}; "
                     f"change the settings of {name}"
                 )
+        for instance, then in self[name].stage.learned_from().items():
+            now = {**self[instance].stage.settings(), **self.model_digests(instance)}
+            check_contract(f"the model of {name}", then, {setting: now.get(setting) for setting in then})
 
     def closure(self, targets: Iterable[str]) -> list[str]:
         """Returns the targets with all that they need, inputs first, `probe` at the head.

@@ -70,6 +70,13 @@ class Stage(ABC):
         """Returns which audio is read: the setting `audio`, where the stage has one."""
         return getattr(self, "audio", None)
 
+    def learned_from(self) -> Mapping[str, Mapping[str, Any]]:
+        """Returns how the columns were made that a model learned from: instance that is read -> settings, digests.
+
+        Of settings that name models, the digests of these. Instances whose making does not matter are left out.
+        """
+        return {}
+
     def models(self) -> Mapping[str, str]:
         """Returns the models that define the values: setting name -> hub id or path."""
         return {}

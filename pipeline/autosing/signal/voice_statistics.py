@@ -5,14 +5,19 @@ Two takes of a voice are nearer to each other than takes of two voices in 90 % o
 far better. Cepstra above the ninth, which begin to follow the pitch, and slopes added nothing.
 """
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from autosing.signal.mfcc import RATE
+
 N_CEPSTRA = 9
 DIM = 2 * N_CEPSTRA
-LEAST_FRAMES = 25
+# Less of singing tells nothing of a voice.
+LEAST_S = Fraction(1, 2)
+LEAST_FRAMES = int(LEAST_S * RATE)
 _SCALE = 0.1  # brings Kaldi's liftered cepstra, which spread over some 10 units, to about 1
 
 

@@ -52,6 +52,7 @@ _MODELS: dict[str, tuple[str, str]] = {
     "language": ("autosing.models.language", "TokenLanguage"),
     "multires": ("autosing.models.multires", "MultiResolution"),
     "semantic": ("autosing.models.semantic", "Semantic"),
+    "singer": ("autosing.models.singer", "SingerEncoder"),
     "nsf_hifigan": ("autosing.models.published.nsf_hifigan", "NsfHifiGan"),
     "svc": ("autosing.models.svc", "SvcModel"),
     "vocoder": ("autosing.models.vocoder", "Vocoder"),

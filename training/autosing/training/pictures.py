@@ -1,4 +1,4 @@
-"""Pictures of what models make, for TensorBoard and the report: mels, F0, attention and the use of codebooks.
+"""Pictures of what models make, for TensorBoard and the report: mels, F0, attention, codebooks and likeness.
 
 All are drawn with matplotlib's objects, never pyplot, so nothing global is touched and no display is needed. Colours
 are those of Okabe and Ito and `magma`, which colour-blind people tell apart.
@@ -169,6 +169,29 @@ def attention_figure(attention: Array, texts: Sequence[str] | None = None, rate:
     panel.set(xlabel="seconds" if rate else "frame", ylabel="token")
     _title(panel, f"attention of {n_frames} frames to {n_tokens} tokens")
     figure.colorbar(image, ax=panel, label="weight", pad=0.01)
+    return figure
+
+
+def similarity_figure(similarity: Array, names: Sequence[str]) -> "Figure":
+    """Returns how alike each two of several things are, with lines where the next name begins.
+
+    Args:
+        similarity: (N, N), at most 1.
+        names: of the things, equal ones side by side.
+    """
+    n_things = len(names)
+    figure, (panel,) = _figure(1, 5.5)
+    low = float(min(similarity.min(), 0))
+    image = panel.imshow(np.asarray(similarity, np.float32), COLOURS, vmin=low, vmax=1, interpolation="nearest")
+    begins = [n for n in range(n_things) if n == 0 or names[n] != names[n - 1]]
+    every = math.ceil(len(begins) / MOST_TEXTS)
+    panel.set_yticks(begins[::every], [names[n] for n in begins[::every]], fontsize=8, parse_math=False)
+    panel.set_xticks([])
+    for place in begins[1:]:
+        panel.axhline(place - 0.5, color=ON_MEL, linewidth=0.8)
+        panel.axvline(place - 0.5, color=ON_MEL, linewidth=0.8)
+    _title(panel, f"likeness of {n_things}, of {len(set(names))} names")
+    figure.colorbar(image, ax=panel, label="cosine", pad=0.01)
     return figure
 
 

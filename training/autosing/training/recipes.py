@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from autosing.training.tasks.content import ContentConfig
     from autosing.training.tasks.multires import MultiResolutionConfig
     from autosing.training.tasks.semantic import SemanticConfig
+    from autosing.training.tasks.singer import SingerConfig
     from autosing.training.tasks.svc import SvcConfig
     from autosing.training.tasks.svc_student import StudentConfig
     from autosing.training.tasks.t2s import T2sConfig
@@ -103,6 +104,14 @@ def semantic(**settings: Any) -> "SemanticConfig":
     return SemanticConfig(**{**usual, **settings})
 
 
+def singer(**settings: Any) -> "SingerConfig":
+    """Mels, or features of a speech encoder, to a vector by which voices are told apart, also those of strangers."""
+    from autosing.training.tasks.singer import SingerConfig
+
+    usual = {"crop_s": 8.0, "seconds_per_batch": 320.0, "steps": 50_000, "weight_decay": 1e-4}
+    return SingerConfig(**{**usual, **settings})
+
+
 def svc(**settings: Any) -> "SvcConfig":
     """Content, pitch, energy and a singer to mels, by a conformer and a diffusion: voice conversion's teacher."""
     from autosing.training.tasks.svc import SvcConfig
@@ -149,6 +158,7 @@ RECIPES: Mapping[str, Callable[..., RunConfig]] = {
     "pitdyn": pitdyn,
     "soft_hubert": soft_hubert,
     "semantic": semantic,
+    "singer": singer,
     "soft_units": soft_units,
     "soft_vc": soft_vc,
     "svc": svc,

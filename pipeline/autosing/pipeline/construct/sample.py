@@ -141,6 +141,9 @@ SAMPLES = {
         audio="voice",
     ),
     "semantic": SampleSpec("semantic", {"ssl": "ssl.ssl"}),
+    "singer": SampleSpec(
+        "singer", {"mel": "mel.mel", "voice_activity": "voice_activity.voice_activity"}, group="singer"
+    ),
     "svc": SampleSpec(
         "svc",
         {
