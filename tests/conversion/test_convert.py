@@ -114,12 +114,12 @@ def test_pieces_are_the_whole(studio: Studio, kind: str, steps: int, monkeypatch
     made = converter(studio, studio.model(f"{kind}-near", distilled=kind == "student", reach=4))
     wanted = Wanted(studio.singers[0], key=2.0, steps=steps, solver="euler", loudness="none")
     whole = made.convert(SONG, wanted)
-    from autosing.models import svc
+    from autosing.models import svc_sampling
 
     def in_pieces(model: Any, inputs: Any, how: Any) -> Any:
         return convert_mel(model, inputs, how, piece_frames=50)
 
-    monkeypatch.setattr(svc, "convert_mel", in_pieces)
+    monkeypatch.setattr(svc_sampling, "convert_mel", in_pieces)
     assert np.abs(made.convert(SONG, wanted).wave - whole.wave).max() < 1e-3
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 TRACK_HZ = 100
-SOURCE, TARGET, COARSE = "source", "target", "coarse mel"
+SOURCE, TARGET, COPY, COARSE = "source", "target", "target, by the vocoder", "coarse mel"
 STUDENT_CALLS = (1, 2, 4)
 MEASURES = (
     Measure("to_target", "like target", "share of songs that a probe on recordings takes for the target", 2),
@@ -110,15 +110,19 @@ def compare_conversions(dataset: Dataset, request: Request, out: Path | None = N
     ways = [way for one in zip(request.models, loaded, strict=True) for way in _ways_of(*one, request)]
     spec = of_mapping(MelSpec, loaded[0].contract["mel"]["spec"], "the model's mel")
     vocoder = with_spec(way_of(request.vocoder, request.seed), spec.as_mapping(), "the conversion model's")
-    made = [_by_itself(tasks, SOURCE), *([_by_itself(tasks, TARGET)] if request.choice.parallel else [])]
-    names = [SOURCE, *([TARGET] if request.choice.parallel else []), *(name for name, _, _ in ways)]
-    made += [[_converted(task, *way[1:], vocoder, spec) for task in tasks] for way in ways]
-    heard = [Heard(f"{task.id}: {task.source} to {task.target}", task.wave, [one[n] for one in made])
+    sounded = Sounded(vocoder, spec)
+    sung = {SOURCE: [_by_itself(task, task.wave) for task in tasks]}
+    if request.choice.parallel:
+        sung[TARGET] = [_by_itself(task, task.wanted) for task in tasks]
+        sung[COPY] = [sounded.copy(task) for task in tasks]
+    sung |= {name: [_converted(task, one, how, sounded) for task in tasks] for name, one, how in ways}
+    names = list(sung)
+    heard = [Heard(f"{task.id}: {task.source} to {task.target}", task.wave, [one[n].made for one in sung.values()])
              for n, task in enumerate(tasks)]  # fmt: skip
     means = means_of(names, MEASURES, heard)
     probe = _probe(request.voices or dataset, tasks)
-    for name, sounds in zip(names, made, strict=True):
-        means[name] |= _of_all(sounds, tasks, probe)
+    for name, songs in sung.items():
+        means[name] |= _of_all([song.mel for song in songs], tasks, probe)
     told = f"{len(tasks)} songs of {dataset.url}, converted by {', '.join(request.models)}; sound by {request.vocoder}."
     title = dataset.url.rstrip("/").rsplit("/", 1)[-1]
     page = Listening("autosing eval svc", title, told, MEASURES, names, means, heard[: request.shown], request.seconds)
@@ -157,17 +161,47 @@ def _ways_of(name: str, loaded: "LoadedModel", request: Request) -> "list[tuple[
     ]
 
 
-def _by_itself(tasks: Sequence[Task], which: str) -> list[Made]:
-    """Returns recordings as if they had been made: those of the sources, or of the targets."""
-    found = []
-    for task in tasks:
-        wave = task.wave if which == SOURCE else task.wanted
-        assert wave is not None
-        found.append(Made(wave, _of_parallel(wave, task)))
-    return found
+@dataclass(frozen=True)
+class Sung:
+    """A song by one way: its sound with figures, and the mel (F, M) in `SPEC` that it is judged by."""
+
+    made: Made
+    mel: Array
 
 
-def _converted(task: Task, loaded: "LoadedModel", how: Any, vocoder: Way, spec: MelSpec) -> Made:
+def _by_itself(task: Task, wave: Wave | None) -> Sung:
+    """Returns a recording as if it had been made."""
+    assert wave is not None
+    mel = log_mel(wave, SPEC, len(wave) // SPEC.hop)
+    return Sung(Made(wave, _of_parallel(wave, mel, task)), mel)
+
+
+@dataclass(frozen=True)
+class Sounded:
+    """How mels of a definition become sound."""
+
+    vocoder: Way
+    spec: MelSpec
+
+    def song(self, mel: Array, pitch: Mapping[str, Series], task: Task) -> Sung:
+        """Returns the song of a mel (F, M) and a pitch, which is what was asked for."""
+        made = self.vocoder.make({"mel": Series(mel, self.spec.rate), **pitch})
+        wave = resample(made, self.vocoder.sample_rate, SPEC.sample_rate)
+        # A vocoder of few steps is heard in every mel of its sound; models are judged by their own.
+        judged = mel if self.spec == SPEC else log_mel(wave, SPEC, max(len(wave) // SPEC.hop, 1))
+        figures = _of_sound(wave, pitch, task) | _of_parallel(wave, judged, task)
+        return Sung(Made(wave, figures), judged)
+
+    def copy(self, task: Task) -> Sung:
+        """Returns the target's own song by way of its mel: as good as the vocoder is."""
+        assert task.wanted is not None
+        wave = resample(task.wanted, SPEC.sample_rate, self.spec.sample_rate)
+        mel = log_mel(wave, self.spec, len(wave) // self.spec.hop)
+        rate = Fraction(TRACK_HZ)
+        return self.song(mel, {name: Series(values, rate) for name, values in task.wanted_pitch.items()}, task)
+
+
+def _converted(task: Task, loaded: "LoadedModel", how: Any, sounded: Sounded) -> Sung:
     from autosing.models.svc import SvcModel
     from autosing.models.svc_input import svc_inputs
     from autosing.models.svc_sampling import convert_mel
@@ -175,55 +209,59 @@ def _converted(task: Task, loaded: "LoadedModel", how: Any, vocoder: Way, spec: 
     model = loaded.model
     assert isinstance(model, SvcModel)
     rates = {name: Fraction(rate) for name, rate in loaded.contract["rates"].items()}
-    n_frames = round(len(task.wave) / SPEC.sample_rate * spec.rate)
-    singers = list(loaded.contract["singers"])
-    f0_hz = task.series["f0_hz"] if "f0_hz" in task.series else np.zeros(0, np.float32)
-    row = 1 + singers.index(task.target)
-    medians_hz = TrainedPitch.of(loaded).medians_hz
-    pitch = SourcePitch.of(f0_hz, f0_hz > 0, float(rates.get("f0_hz", TRACK_HZ)))
-    key = auto_key(pitch, task.wanted_f0_hz or medians_hz.get(task.target), rounded=True).semitones
-    weights = np.zeros((n_frames, len(singers) + 1), np.float32)
-    weights[:, row] = 1
+    seconds = len(task.wave) / SPEC.sample_rate
+    n_frames = round(seconds * sounded.spec.rate)
+    key = _key(task, loaded)
+    weights = np.zeros((n_frames, len(loaded.contract["singers"]) + 1), np.float32)
+    weights[:, 1 + list(loaded.contract["singers"]).index(task.target)] = 1
     given = svc_inputs(task.series, model.fields.streams, model.fields.tokens, n_frames, rates, key)
     started = time.process_time()
     mel = np.concatenate(list(convert_mel(model, {**given, "singer_weights": weights}, how)))
     spent_s = time.process_time() - started
-    asked_hz = (f0_hz * 2 ** (key / 12)).astype(np.float32)
-    series = {"mel": Series(mel, spec.rate)}
-    if len(f0_hz):
-        series |= {"f0_hz": Series(asked_hz, rates["f0_hz"]), "voiced": Series(task.series["voiced"], rates["f0_hz"])}
-    wave = resample(vocoder.make(series), vocoder.sample_rate, SPEC.sample_rate)
-    figures = {"rtf": spent_s / (len(task.wave) / SPEC.sample_rate)}
-    return Made(wave, figures | _of_sound(wave, asked_hz, task) | _of_parallel(wave, task))
+    pitch = {}
+    if "f0_hz" in task.series:
+        asked_hz = (task.series["f0_hz"] * 2 ** (key / 12)).astype(np.float32)
+        pitch = {
+            name: Series(v, rates["f0_hz"]) for name, v in (("f0_hz", asked_hz), ("voiced", task.series["voiced"]))
+        }
+    song = sounded.song(mel, pitch, task)
+    return Sung(Made(song.made.wave, {**song.made.figures, "rtf": spent_s / seconds}), song.mel)
 
 
-def _of_sound(wave: Wave, asked_hz: Array, task: Task) -> dict[str, float]:
+def _key(task: Task, loaded: "LoadedModel") -> float:
+    f0_hz = task.series.get("f0_hz", np.zeros(0, np.float32))
+    pitch = SourcePitch.of(f0_hz, f0_hz > 0, TRACK_HZ)
+    known_hz = task.wanted_f0_hz or TrainedPitch.of(loaded).medians_hz.get(task.target)
+    return auto_key(pitch, known_hz, rounded=True).semitones
+
+
+def _of_sound(wave: Wave, pitch: Mapping[str, Series], task: Task) -> dict[str, float]:
     found = {"loudness_lu": loudness_error(wave, task.wave, SPEC.sample_rate)} if len(wave) else {}
-    if not len(asked_hz):
+    if not pitch:
         return found
+    asked_hz = pitch["f0_hz"].values
     n = min(len(wave) * TRACK_HZ // SPEC.sample_rate, len(asked_hz))
     heard = f0(wave, SPEC.sample_rate, len(wave) * TRACK_HZ // SPEC.sample_rate)
     tracks = PitchTrack(heard.f0_hz[:n], heard.voiced[:n]), PitchTrack(asked_hz[:n], (asked_hz > 0)[:n])
-    pitch = {"f0_corr": log_f0_correlation(*tracks), "f0_rmse_cents": f0_rmse_cents(*tracks)}
-    return {**found, **pitch, "voicing_f1": voicing_f1(*tracks)}
+    told = {"f0_corr": log_f0_correlation(*tracks), "f0_rmse_cents": f0_rmse_cents(*tracks)}
+    return {**found, **told, "voicing_f1": voicing_f1(*tracks)}
 
 
-def _of_parallel(wave: Wave, task: Task) -> dict[str, float]:
-    """Returns how far a sound is from what the target sings, where that is known."""
+def _of_parallel(wave: Wave, mel: Array, task: Task) -> dict[str, float]:
+    """Returns how far a sound and its mel are from what the target sings, where that is known."""
     if task.wanted is None:
         return {}
     cepstra = [mel_cepstra(one, SPEC.sample_rate) for one in (wave, task.wanted)]
-    n_frames = len(task.wanted) // SPEC.hop
     if abs(len(wave) - len(task.wanted)) > SPEC.sample_rate // 10:
         return {"mcd": mcd_dtw(*cepstra)}
     shortest = min(map(len, cepstra))
-    mels = [log_mel(one, SPEC, n_frames) for one in (wave, task.wanted)]
-    return {"mcd": mcd(*(one[:shortest] for one in cepstra)), "mel_l1": mel_l1(mels[:1], mels[1:])}
+    wanted = log_mel(task.wanted, SPEC, len(task.wanted) // SPEC.hop)
+    n_frames = min(len(mel), len(wanted))
+    return {"mcd": mcd(*(one[:shortest] for one in cepstra)), "mel_l1": mel_l1([mel[:n_frames]], [wanted[:n_frames]])}
 
 
-def _of_all(made: Sequence[Made], tasks: Sequence[Task], probe: SingerProbe | None) -> dict[str, float]:
+def _of_all(mels: Sequence[Array], tasks: Sequence[Task], probe: SingerProbe | None) -> dict[str, float]:
     """Returns the figures that a set of songs has, and none of them alone."""
-    mels = [log_mel(one.wave, SPEC, max(len(one.wave) // SPEC.hop, 1)) for one in made]
     found = {}
     if probe is not None:
         told = probe.predict(mels)

@@ -1,7 +1,7 @@
 """The songs that conversion models are judged on: their columns, who is to sing them, and what that singer sings."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from autosing.models.directory import LoadedModel
 
 Array = npt.NDArray[Any]
+PITCH = ("f0_hz", "voiced")
 SINGER, ARTIST, TITLE = f"{INDEX}.singer", f"{INDEX}.artist", f"{INDEX}.title"
 
 
@@ -30,7 +31,7 @@ class Task:
         wave: the recording at `SPEC.sample_rate`.
         series: the columns that the model is given, by name.
         wanted: the same song by the target, where the set has it.
-        wanted_f0_hz: median pitch of that, 0 where there is none.
+        wanted_pitch: `f0_hz` and `voiced` of that, as far as the model is given pitch.
     """
 
     id: str
@@ -39,7 +40,13 @@ class Task:
     wave: Wave
     series: Mapping[str, Array]
     wanted: Wave | None = None
-    wanted_f0_hz: float = 0.0
+    wanted_pitch: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def wanted_f0_hz(self) -> float | None:
+        """The median pitch of what the target sings; None where it is not known."""
+        f0_hz = self.wanted_pitch.get("f0_hz", np.zeros(0))
+        return float(np.median(f0_hz[f0_hz > 0])) if (f0_hz > 0).any() else None
 
 
 @dataclass(frozen=True)
@@ -161,12 +168,7 @@ def _read(dataset: Dataset, addresses: Mapping[str, str], wanted: Mapping[str, t
         series = {name: row.values[address] for name, address in addresses.items()}
         if wave is None or any(values is None for values in series.values()):
             continue
-        theirs = rows[other] if other else None
-        pitch = _median(theirs[0], addresses) if theirs else 0.0
-        yield Task(id, singer_of(row) or "", target, wave, series, theirs[1] if theirs else None, pitch)
-
-
-def _median(row: SongRow, addresses: Mapping[str, str]) -> float:
-    f0_hz = row.values.get(addresses.get("f0_hz", ""))
-    voiced = f0_hz[f0_hz > 0] if f0_hz is not None else np.zeros(0)
-    return float(np.median(voiced)) if len(voiced) else 0.0
+        theirs, sung = rows[other] if other else (None, None)
+        known = {name: addresses[name] for name in PITCH if name in addresses and theirs is not None}
+        pitch = {name: theirs.values[a] for name, a in known.items()} if theirs is not None else {}
+        yield Task(id, singer_of(row) or "", target, wave, series, sung, pitch)
