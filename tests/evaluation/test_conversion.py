@@ -1,6 +1,7 @@
 """`autosing eval svc`: songs are chosen, converted and judged, and what does not fit is refused."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 
 from autosing.cli.main import main
 from autosing.evaluation.conversion.compare import Request, compare_conversions
-from autosing.evaluation.conversion.songs import Choice
+from autosing.evaluation.conversion.songs import Choice, tasks_of
+from autosing.models.directory import load_model
 from autosing.pipeline.construct.inputs import NamedDataset
 from autosing.pipeline.construct.sample import SAMPLES
 from autosing.pipeline.construct.shards import construct_dataset
@@ -97,6 +99,15 @@ def test_singers_take_turns_and_no_one_sings_their_own_song(folder: Path) -> Non
         assert source != target
     assert "target" not in result.figures
     assert "mel_l1" not in result.figures["teacher, 2 steps"]
+
+
+def test_excluded_songs_are_not_converted(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "songs", tmp_path / "songs")
+    dataset = Dataset(str(tmp_path / "songs"))
+    ids = [row.id for row in dataset.read(["index.singer"])]
+    (tmp_path / "songs" / "exclude.txt").write_text("\n".join(ids[1:]) + "\n")
+    model = load_model(folder / "teacher" / "model")
+    assert [task.id for task in tasks_of(Dataset(str(tmp_path / "songs")), model, Choice(6))] == ids[:1]
 
 
 @pytest.mark.parametrize(

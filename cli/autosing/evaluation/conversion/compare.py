@@ -276,7 +276,7 @@ def _of_all(mels: Sequence[Array], tasks: Sequence[Task], probe: SingerProbe | N
 
 def _probe(dataset: Dataset, tasks: Sequence[Task]) -> SingerProbe | None:
     """Returns what knows the singers of a set's other songs; None where there are not two with more than one."""
-    audio, used = audio_of(dataset), {task.id for task in tasks}
+    audio, used = audio_of(dataset), {task.id for task in tasks} | dataset.excluded
     columns = [f"{INDEX}.{name}" for name in ("singer", "artist") if name in dataset.partitions[0].index_columns()]
     known: dict[str, list[Array]] = {}
     for row in dataset.read([audio, *columns]):

@@ -119,11 +119,11 @@ def _known(loaded: "LoadedModel", singers: Sequence[str]) -> list[str]:
 
 
 def _names(dataset: Dataset) -> Iterator[tuple[str, str, str | None]]:
-    """Yields id, singer and title of the songs whose singer is known."""
+    """Yields id, singer and title of the songs in use whose singer is known."""
     columns = [address for address in (SINGER, ARTIST, TITLE) if _has(dataset, address)]
     for row in dataset.read(columns):
         singer = singer_of(row)
-        if singer:
+        if singer and row.id not in dataset.excluded:
             yield row.id, singer, row.values.get(TITLE)
 
 
