@@ -1,6 +1,6 @@
 """Gate of voice conversion on synthetic parallel pairs: the same song sung by another, in the other's range.
 
-    python benchmarks/gates/svc.py [--steps N] [--student-steps N] [--objective NAME ...] [--set svc.field=value ...]
+    python benchmarks/gates/svc.py [--steps N] [--student-steps N] [--objective NAME ...] [--songs 192] [--set svc.field=value ...]
 
 Songs that nothing was trained on are converted by the coarse mel alone, by the teacher, and by students of one, two and
 four calls, and compared with what the other singer sings. mel-L1 alone rewards blur: the mel of a perfect sampler is
@@ -74,9 +74,9 @@ def pairs_of(n: int) -> list[tuple[Voice, Voice]]:
 
 def main() -> None:
     """Prints the table; exit code 1 where a limit is passed."""
-    parser = options_of(__doc__, 1000)
+    parser = options_of(__doc__, 2000)
     options_of_a_run(parser)
-    parser.add_argument("--student-steps", type=int, default=100, help="of `trajectory`; others take as long")
+    parser.add_argument("--student-steps", type=int, default=120, help="of `trajectory`; others take as long")
     parser.add_argument("--vocoder-steps", type=int, default=60)
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--objective", action="append", default=[])
@@ -91,7 +91,7 @@ def main() -> None:
         shards = built_with_content(folder, source)
         trained("svc", shards, folder / "teacher", options.steps, of_teacher(options))
         vocoder = trained("vocoder", shards, folder / "vocoder", options.vocoder_steps, OF_VOCODER)
-        students = {name: student_of(name, shards, folder, options) for name in options.objective}
+        students = {name: student_of(name, shards, folder, options) for name in options.objective or ["consistency"]}
         pairs = read_pairs(folder, options.pairs, options.seconds)
         voices = Dataset(str(folder / "set" / "songs"))
         models = (str(folder / "teacher" / "model"), *students.values())
