@@ -1,6 +1,6 @@
 """Gate of voice conversion on synthetic parallel pairs: the same song sung by another, in the other's range.
 
-    python benchmarks/gates/svc.py [--steps N] [--student-steps N] [--objective NAME ...] [--songs 192] [--set svc.field=value ...]
+    python benchmarks/gates/svc.py --songs 192 [--steps N] [--student-steps N] [--objective NAME ...] [--page FOLDER]
 
 Songs that nothing was trained on are converted by the coarse mel alone, by the teacher, and by students of one, two and
 four calls, and compared with what the other singer sings. mel-L1 alone rewards blur: the mel of a perfect sampler is
