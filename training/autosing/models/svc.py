@@ -38,8 +38,6 @@ Tensors = Mapping[str, Tensor]
 PITCH_BINS, LOWEST_PITCH_HZ, BINS_PER_OCTAVE = 337, 32.7, 48
 # Logarithms of the least and the greatest spread of what a coarse mel leaves open.
 LEAST_OPEN, MOST_OPEN = -4.5, -0.3
-# Where a spread begins between the two, through a sigmoid.
-WIDE = 2.0
 # Spreads from a band's mean beyond which no mel lies: a vocoder would make no number of it.
 OUTERMOST = 8.0
 
@@ -137,8 +135,6 @@ class SvcModel(nn.Module):
         self.conformer = Conformer(fields.dim, fields.layers, heads, fields.reach, fields.dropout)
         self.coarse = zero_linear(fields.dim, fields.n_mels)
         self.log_spread = zero_linear(fields.dim, fields.n_mels)
-        # Wide at first, as the coarse mel is; from narrow ones the diffusion would begin with values far above 1.
-        nn.init.constant_(self.log_spread.bias, WIDE)
         self.denoiser = denoiser_of(
             fields.denoiser,
             fields.n_mels,
