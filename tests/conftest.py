@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from said import Autosing, Said
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -15,6 +17,22 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real recordings are not beside this checkout")
     return SHARED_DATA
+
+
+@pytest.fixture
+def autosing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Autosing:
+    """Runs a command in an empty folder."""
+    from autosing.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> Said:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        code = ended.value.code
+        return Said(code if isinstance(code, int) else 0 if code is None else 1, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="session")

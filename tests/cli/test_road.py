@@ -1,49 +1,15 @@
 """The whole road through the command line, as a newcomer walks it, and what it says when something is wrong."""
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from autosing.cli.main import main
 from autosing.signal.decode import encode
+from said import Autosing
 
 TINY = ("units.k=16", "tokens.k=16", "units.hours=1")
 SET = [part for setting in TINY for part in ("--set", setting)]
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command ended with: exit code, standard output, standard error."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Autosing = Callable[..., Said]
-
-
-@pytest.fixture
-def autosing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Autosing:
-    """Runs a command in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Said:
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        code = ended.value.code
-        return Said(code if isinstance(code, int) else 0 if code is None else 1, *capsys.readouterr())
-
-    return run
 
 
 def test_the_whole_road(autosing: Autosing, tmp_path: Path) -> None:

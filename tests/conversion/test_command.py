@@ -2,48 +2,25 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from tiny_svc import HZ, Studio, names_of, save_sound, sung
 
-from autosing.cli.main import main
 from autosing.models.directory import load_model
 from autosing.signal.decode import decode
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command ended with: exit code, standard output, standard error."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
+from said import Autosing, Said
 
 Convert = Callable[..., Said]
 
 
 @pytest.fixture
-def convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Convert:
+def convert(autosing: Autosing) -> Convert:
     """Runs the command in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str | Path) -> Said:
-        with pytest.raises(SystemExit) as ended:
-            main(["convert", *map(str, arguments)])
-        code = ended.value.code
-        return Said(code if isinstance(code, int) else 0 if code is None else 1, *capsys.readouterr())
-
-    return run
+    return partial(autosing, "convert")
 
 
 @pytest.fixture(scope="module")

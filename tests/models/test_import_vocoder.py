@@ -1,7 +1,6 @@
 """What is no published vocoder, hostile, damaged or of parts that do not fit is refused, and leaves no directory."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,7 @@ from safetensors.torch import save_file
 from autosing.cli.main import main
 from autosing.models.published.importing import import_vocoder
 from autosing.signal.errors import AutosingError, CheckpointError, UsageError
-
-
-class Bomb:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self._marker = marker
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return os.system, (f"touch {self._marker}",)
+from bomb import Bomb
 
 
 def test_a_pickle_with_code_is_refused_and_runs_nothing(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """SNAC in its published layout: codes and waves are the paper's, in windows as in one; what does not fit is refused."""
 
-import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +14,7 @@ from autosing.models.codecs import CodecInfo, codec_info, load_codec
 from autosing.models.published import snac_codec
 from autosing.signal.errors import AutosingError, CheckpointError, RowError, UsageError
 from autosing.synthesis.resynthesize import way_of
+from bomb import Bomb
 
 CONFIGS = {"attentive": ATTENTIVE, "deaf": DEAF, "noisy": NOISY}
 # Samples of a code of the coarsest level, and coarsest codes of a window of attention.
@@ -137,16 +137,6 @@ def test_other_positions_than_ours_are_another_network(tmp_path: Path) -> None:
     weights = {**snac_weights(ATTENTIVE), name: torch.ones(32)}
     with pytest.raises(CheckpointError, match=f"{name} is another constant"):
         load_codec(save_snac(tmp_path / "other", ATTENTIVE, weights), device="cpu")
-
-
-class Bomb:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self._marker = marker
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return os.system, (f"touch {self._marker}",)
 
 
 def test_a_pickle_with_code_is_refused_and_runs_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,19 @@ from autosing.pipeline.work import GroupResult, InstanceResult, Passed
 LINE_EVERY_S = 30.0
 
 
-class Progress:
+class _Shown:
+    """What a terminal shows until the block ends."""
+
+    _live: Any = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+
+class Progress(_Shown):
     """Counts finished passes per stage.
 
     Args:
@@ -28,7 +40,6 @@ class Progress:
         self._done: dict[str, int] = {}
         self._running: dict[int, tuple[Sequence[str], Passed]] = {}
         self._started = self._told = time.monotonic()
-        self._live: Any = None
 
     def __enter__(self) -> "Progress":
         if not self._quiet and sys.stderr.isatty():
@@ -38,12 +49,6 @@ class Progress:
             self._live = Live(console=Console(stderr=True), refresh_per_second=4)
             self._live.start()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()
 
     def add(self, result: GroupResult) -> None:
         """Takes in one finished pass."""
@@ -109,7 +114,7 @@ class Progress:
         return table
 
 
-class Bar:
+class Bar(_Shown):
     """Counts what is done, one after the other: a bar on a terminal, a line every 30 s elsewhere.
 
     Args:
@@ -122,7 +127,6 @@ class Bar:
     def __init__(self, total: int, what: str, quiet: bool = False, line_every_s: float = LINE_EVERY_S) -> None:
         self._total, self._what, self._quiet, self._line_every_s = total, what, quiet, line_every_s
         self._done, self._told = 0, time.monotonic()
-        self._live: Any = None
 
     def __enter__(self) -> "Bar":
         if not self._quiet and sys.stderr.isatty():
@@ -133,12 +137,6 @@ class Bar:
             self._live.add_task(self._what, total=self._total)
             self._live.start()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()
 
     def advance(self) -> None:
         """Takes in that one more is done."""
