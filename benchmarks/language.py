@@ -32,6 +32,7 @@ from toy_shards import write_set  # noqa: E402
 from autosing.models.attention import present, turns_at  # noqa: E402
 from autosing.models.generation import TokenGenerator  # noqa: E402
 from autosing.models.language import LANGUAGE_SIZES, LanguageFields, TokenLanguage  # noqa: E402
+from autosing.models.patterns import EMPTY  # noqa: E402
 from autosing.models.width import lr_scales  # noqa: E402
 from autosing.training.manifest import Manifest  # noqa: E402
 from autosing.training.recipes import t2s  # noqa: E402
@@ -134,10 +135,10 @@ def by_the_references_way(model: TokenLanguage, inputs: dict[str, Tensor], n: in
         seen = present(inputs[f"{name}_counts"], inputs[name].shape[1])
         encoded[name] = encoder(inputs[name], turns, seen), turns, seen
     told_BD, batch = model.told(inputs), len(inputs["text"])
-    last_B, caches = inputs["text"].new_full((batch,), model.fields.n_tokens), model.caches(batch, n)
-    for place in torch.arange(n, device=last_B.device):
+    last_BR, caches = inputs["text"].new_full((batch, 1), EMPTY), model.caches(batch, n)
+    for place in torch.arange(n, device=last_BR.device):
         heard = [block.heard(encoded) for block in model.blocks]  # type: ignore[operator]
-        last_B = model.step(last_B, place, told_BD, heard, caches).argmax(-1)
+        last_BR = model.step(last_BR, place, model.times_s(place), told_BD, heard, caches).argmax(-1)
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:
@@ -153,7 +154,16 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
 def speed(size: str, n: int, device: torch.device, compiled: bool) -> None:
     """Prints tokens a second."""
     dim, layers, source_layers = LANGUAGE_SIZES[size]  # type: ignore[index]
-    fields = LanguageFields(2048, "25", {"text": 257, "backing": 4097}, {}, dim, layers, source_layers, "swiglu", 0.0)
+    fields = LanguageFields(
+        n_tokens=2048,
+        rate="25",
+        sources={"text": 257, "backing": 4097},
+        dim=dim,
+        layers=layers,
+        source_layers=source_layers,
+        mlp="swiglu",
+        dropout=0.0,
+    )
     model = TokenLanguage(fields).eval().to(device)
     model = model.bfloat16() if device.type == "cuda" else model
     generator = TokenGenerator(model, compile=compiled)

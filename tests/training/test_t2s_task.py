@@ -26,8 +26,10 @@ from autosing.training.recipes import t2s
 from autosing.training.run import train
 from autosing.training.sample import Sample
 from autosing.training.shards import ShardSet
-from autosing.training.tasks.t2s import BACKING, T2sTask
-from autosing.training.tasks.t2s_losses import diagonality, nearness, with_others_text
+from autosing.training.tasks.language_losses import with_others
+from autosing.training.tasks.language_task import BACKING
+from autosing.training.tasks.t2s import T2sTask
+from autosing.training.tasks.t2s_losses import diagonality, nearness
 
 GIVEN: Mapping[str, Any] = {"size": "tiny", "target": "units", "n_tokens": 12}
 TINY = ["size=tiny", "target=units", "n_tokens=12", "seconds_per_batch=6", "warmup_steps=2"]
@@ -152,7 +154,7 @@ def test_conditions_are_withheld_in_training_alone_and_as_often_as_set(letters_s
 
 def test_settings_reach_the_model(letters_set: Path) -> None:
     """AutoSing's constructor passed on tunables of its own making, so those that were set did nothing."""
-    settings = {"mlp": "gelu", "dropout": 0.25, "use_singer": False, "use_pace": False, "letters": "classes"}
+    settings = {"mlp": "gelu", "dropout": 0.25, "singer": "none", "use_pace": False, "letters": "classes"}
     model = t2s(**GIVEN, **settings).task(Manifest.read(letters_set)).build().language
     assert (model.fields.mlp, model.fields.dropout, dict(model.fields.conditions)) == ("gelu", 0.25, {})
     assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {0.25}
@@ -191,7 +193,7 @@ def test_diagonality_is_1_where_attention_goes_to_what_is_sung(letters_set: Path
 def test_others_lyrics_are_those_of_the_neighbour_over_the_own_time(letters_set: Path) -> None:
     task, samples = t2s(**GIVEN).task(Manifest.read(letters_set)), samples_of(letters_set)
     batch = tensors(task.collate(samples, training=False))
-    other = with_others_text(batch)
+    other = with_others(batch, "text")
     for row in range(1, 6):
         n = int(other["text_counts"][row])
         assert torch.equal(other["text"][row, :n], batch["text"][row - 1, :n])
@@ -257,9 +259,9 @@ def test_settings_that_do_not_fit_are_refused(
 def test_a_set_without_singers_is_refused_unless_none_is_wanted(tmp_path: Path) -> None:
     samples = [replace(letters_sample(n), singer=None) for n in range(2)]
     manifest = Manifest.read(write_set(tmp_path / "set", {"train": [samples]}))
-    with pytest.raises(MissingColumn, match=r"names no singer; .* or set use_singer=false"):
+    with pytest.raises(MissingColumn, match=r"names no singer; .* or set singer=none"):
         t2s(**GIVEN).task(manifest)
-    assert t2s(**GIVEN, use_singer=False).task(manifest).fields.conditions.keys() == {"pace"}
+    assert t2s(**GIVEN, singer="none").task(manifest).fields.conditions.keys() == {"pace"}
 
 
 def test_samples_that_do_not_fit_are_named(letters_set: Path) -> None:
