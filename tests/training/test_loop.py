@@ -151,7 +151,7 @@ OVERFIT = {
     "pitdyn": ["size=tiny", "dropout=0", "steps=120"],
     "semantic": ["size=tiny", "n_tokens=64", "code_dim=16", "text_weight=0", "steps=100"],
     "singer": ["size=tiny", "dropout=0", "margin_steps=20", "sung_only=false", "steps=40"],
-    "sm2a": [*BY_UNITS, "condition_dropout=0", "dropout=0", "steps=60"],
+    "sm2a": [*BY_UNITS, "condition_dropout=0", "dropout=0", "steps=40"],
     "soft_units": ["size=tiny", "dropout=0", "masked_share=0", "n_units=12", "soft_dim=32", "steps=60"],
     "soft_hubert": ["dropout=0", "masked_share=0", "n_units=12", "soft_dim=32", "steps=120", "schedule=cosine"],
     "acoustic": ["size=tiny", "steps=130", "singer_dropout=0"],

@@ -28,7 +28,13 @@ AUDIO_HZ = 24_000
 DIMS = {"mel": N_MELS, "lyric_mel": 40, "ssl": N_UNITS + 2}
 N_CODES = 10
 CODES = {"codes_1": ("uint16", "25/2"), "codes_2": ("uint16", "25/1")}
-MORE = {"lyric_mel": ("float16", "50/1"), "ssl": ("float16", "50/1"), "voice_activity": ("uint8", "50/1"), **CODES}
+MORE = {
+    "codes_3": ("uint16", "50/1"),
+    "lyric_mel": ("float16", "50/1"),
+    "ssl": ("float16", "50/1"),
+    "voice_activity": ("uint8", "50/1"),
+    **CODES,
+}
 
 
 @dataclass(frozen=True)
