@@ -123,8 +123,10 @@ def append_songs(
 def _known_songs(url: str) -> dict[str, bytes]:
     """Returns id -> digest of the audio of every song of the data set."""
     known: dict[str, bytes] = {}
+    dataset = Dataset(url)
+    dataset.check_whole()
     try:
-        partitions = Dataset(url).partitions
+        partitions = dataset.partitions
     except DataError:
         return known
     for partition in partitions:
