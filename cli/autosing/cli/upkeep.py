@@ -1,4 +1,4 @@
-"""`autosing verify`: what is there is looked at."""
+"""`autosing verify` and `gc`: what is there is looked at, and freed of leftovers."""
 
 import json
 from dataclasses import asdict
@@ -8,14 +8,18 @@ import typer
 
 from autosing.cli.options import Config
 from autosing.pipeline.threads import one_thread
+from autosing.signal.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from autosing.pipeline.settings import Project
     from autosing.pipeline.upkeep.findings import Checked
 
 Target = Annotated[
     str, typer.Argument(metavar="TARGET", help="A data set by name, path or URL, or the folder of a built set.")
 ]
-Age = Annotated[float, typer.Option(min=0, help="Leftovers of killed runs must be so many hours old to be told.")]
+Age = Annotated[float, typer.Option(min=0, help="Leftovers of killed runs must be so many hours old.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
@@ -42,3 +46,38 @@ def verify(
 def _tell(found: "Checked") -> None:
     for finding in found.findings:
         print(finding, flush=True)
+
+
+def gc(
+    target: Target,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    older_than_h: Age = 24.0,
+    unlisted: Annotated[
+        bool, typer.Option("--unlisted", help="Also columns of instances that the settings file does not name.")
+    ] = False,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what killed runs left in TARGET, and tell its bytes. Files that autosing did not write stay."""
+    from autosing.pipeline.settings import load_project
+    from autosing.pipeline.upkeep.sweep import sweep
+
+    project = load_project(config)
+    url = project.dataset(target).path
+    removed, total = [], 0
+    for orphan in sweep(url, older_than_h, _listed(project, target) if unlisted else None, dry_run):
+        removed.append({"file": f"{url}/{'/'.join(orphan.parts)}", "bytes": orphan.bytes, "why": orphan.problem})
+        total += orphan.bytes
+        if not as_json:
+            print("{file}: {bytes} bytes, {why}".format(**removed[-1]), flush=True)
+    if as_json:
+        print(json.dumps({"removed": removed, "bytes": total, "dry_run": dry_run}))
+    else:
+        print(f"{total} bytes {'would be ' if dry_run else ''}freed")
+
+
+def _listed(project: "Project", target: str) -> "Collection[str]":
+    """Returns the instances that the settings name; without a file nobody says which labelled ones are in use."""
+    if not project.datasets and not project.stages:
+        raise UsageError("--unlisted needs a settings file that says which instances there are; give it with --config")
+    return project.graph(project.dataset(target)).instances

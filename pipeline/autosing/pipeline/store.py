@@ -161,9 +161,12 @@ class Store:
             return
 
     def remove_folder(self, *parts: str) -> None:
-        """Removes a folder with all that is in it; one that is gone already is no error."""
+        """Removes a folder with all that is in it; one that is gone already is no error. Links are not followed."""
         try:
-            self.fs.delete_dir(self.path(*parts))
+            if self.is_local:
+                shutil.rmtree(self.path(*parts))
+            else:
+                self.fs.delete_dir(self.path(*parts))
         except FileNotFoundError:
             return
 

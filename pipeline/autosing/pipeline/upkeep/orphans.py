@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from autosing.pipeline.columnfile import read_record
 from autosing.pipeline.construct.manifest import MANIFEST
@@ -102,6 +103,9 @@ class Orphans:
         )
 
     def _folder(self, parts: tuple[str, ...], told: str) -> Iterator[Orphan]:
+        if self._store.is_local and Path(self._store.path(*parts)).is_symlink():
+            yield Orphan(parts, True, 0, "a link to a foreign folder", False)
+            return
         inside = list(_all_files(self._store, parts))
         if all(e.mtime_ns < self._youngest_ns for e in inside):
             yield Orphan(parts, True, sum(e.size for e in inside), told, True)
