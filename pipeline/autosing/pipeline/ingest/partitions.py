@@ -107,6 +107,8 @@ def append_songs(
                 store.remove_leftovers(str(number), f"{name}.parquet")
             if reference_columns and any(s.reference for s in batch):
                 _write_reference(store, number, batch, reference_columns)
+            else:
+                store.remove(str(number), f"{REFERENCE}.parquet")  # A killed ingest of other songs may have left one.
             _write_index(store, number, batch)
         result.partitions += 1
         result.songs += len(batch)
