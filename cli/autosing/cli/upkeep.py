@@ -1,4 +1,4 @@
-"""`autosing verify` and `gc`: what is there is looked at, and freed of leftovers."""
+"""`autosing verify`, `gc` and `repartition`: what is there is looked at, freed of leftovers, and divided anew."""
 
 import json
 from dataclasses import asdict
@@ -81,3 +81,29 @@ def _listed(project: "Project", target: str) -> "Collection[str]":
     if not project.datasets and not project.stages:
         raise UsageError("--unlisted needs a settings file that says which instances there are; give it with --config")
     return project.graph(project.dataset(target)).instances
+
+
+def repartition(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A data set by name, path or URL; it stays as it is.")
+    ],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A new folder or URL.")],
+    partition_mb: Annotated[float, typer.Option(min=0, help="Audio at which a partition is full.")] = 256,
+    hours: Annotated[float, typer.Option(min=0, help="Length at which a partition is full.")] = 4.0,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write songs and fresh columns of SOURCE to TARGET, in partitions of a good size. Once stopped, it goes on."""
+    one_thread()
+    from autosing.pipeline.settings import load_project
+    from autosing.pipeline.upkeep.repartition import repartition as divide
+
+    project = load_project(config)
+    done = divide(project.dataset(source).path, project.dataset(target).path, partition_mb, hours)
+    if as_json:
+        print(json.dumps(asdict(done)))
+        return
+    print(f"{done.songs} songs of {done.before} partitions in {done.after}")
+    for why, counts in done.left.items():
+        for instance, partitions in counts.items():
+            print(f"left behind: {instance} of {partitions} partitions ({why}); autosing process computes it")
