@@ -164,7 +164,7 @@ def _record(
     digests = {a: _digest(a, records) for a in reads}
     definition = definition_of(instance, 1, settings, models, inputs)
     return Record(instance, instance, 1, settings, models, inputs, definition, key_of(definition, digests), digests,
-                  writer.digests(), writer.rows, writer.errors, index=index)  # fmt: skip
+                  writer.digests(), writer.rows, writer.errors, writer.own_errors, index=index)  # fmt: skip
 
 
 def _digest(address: str, records: Mapping[str, Record | None]) -> str:

@@ -329,3 +329,11 @@ def test_an_ingest_that_was_killed_goes_on_and_leaves_no_scratch_files(source: P
     assert subprocess.run(command, cwd=url.parent, check=False).returncode == 0
     assert audio(url) == {p.name: p.read_bytes() for p in big.iterdir()}
     assert not [p for p in url.rglob("*") if p.name.startswith(".tmp-")]
+
+
+def test_the_reference_of_a_killed_ingest_is_not_taken_for_that_of_the_next_one(url: Path, tmp_path: Path) -> None:
+    ingest("synthetic:1x1", str(url), IngestOptions())
+    (url / "0" / "index.parquet").unlink()
+    write(tmp_path / "other", {"one.wav": wav(1)})
+    ingest(str(tmp_path / "other"), str(url), IngestOptions())
+    assert Dataset(str(url)).partition(0).instances() == []

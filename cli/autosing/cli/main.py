@@ -21,6 +21,7 @@ from autosing.cli import (
     push,
     resynthesize,
     train,
+    upkeep,
 )
 from autosing.signal.errors import AutosingError
 
@@ -37,6 +38,9 @@ app.command("retry")(process.retry)
 app.command("status")(data.status)
 app.command("explain")(data.explain)
 app.command("errors")(data.errors)
+app.command("verify")(upkeep.verify)
+app.command("gc")(upkeep.gc)
+app.command("repartition")(upkeep.repartition)
 app.command("build")(build.build)
 app.command("train")(train.train)
 app.command("push")(push.push)

@@ -53,4 +53,8 @@ def fit_changes(record: FitRecord, stage: FittedStage, inputs: Mapping[str, str 
 def fitted_on(stage: FittedStage, n_partitions: int) -> str:
     """Returns what `status` says of an artefact: on how many of the partitions it was fitted."""
     record = read_fit(Path(stage.artefact))
-    return "not fitted yet" if record is None else f"fitted on {record.partitions} of {n_partitions} partitions"
+    if record is None:
+        return "not fitted yet"
+    if record.partitions > n_partitions:
+        return f"fitted on {record.partitions} partitions, which are {n_partitions} now"
+    return f"fitted on {record.partitions} of {n_partitions} partitions"

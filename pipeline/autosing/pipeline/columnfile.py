@@ -6,6 +6,7 @@ record goes into the footer just before the file is closed, after its rows were 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 
 from autosing.pipeline.record import RECORD_KEY, ColumnDigest, Record
 from autosing.pipeline.schema import Column
+from autosing.pipeline.seal import EMPTY, seal
 from autosing.pipeline.store import Store
 from autosing.signal.errors import DataError, RowError, SchemaMismatch
 
@@ -37,7 +39,7 @@ class ColumnWriter:
     """
 
     def __init__(self, path: Path, columns: Sequence[Column], keep: bool = True) -> None:
-        self._columns = columns
+        self._path, self._columns = path, columns
         self._stored = columns if keep else ()
         self._schema = pa.schema([ID, *(c.field() for c in self._stored), ERROR])
         has_blobs = any(pa.types.is_large_binary(f.type) for f in self._schema)
@@ -86,8 +88,10 @@ class ColumnWriter:
         self._flush()
         if record.rows != self.rows:
             raise DataError(f"{record.instance}: {self.rows} rows were written for {record.rows} rows of the index")
-        self._writer.add_key_value_metadata({RECORD_KEY.decode(): record.to_json().decode()})
+        sealed = replace(record, crc32=EMPTY)
+        self._writer.add_key_value_metadata({RECORD_KEY.decode(): sealed.to_json().decode()})
         self._writer.close()
+        seal(self._path)
 
     def abandon(self) -> None:
         """Closes the scratch file of a failed attempt; nobody publishes it."""
@@ -185,8 +189,12 @@ class RowReader:
         self.n_rows = self._file.metadata.num_rows
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self.since(0)
+
+    def since(self, first: int) -> Iterator[dict[str, Any]]:
+        """Yields the rows from the row `first` on; row groups before it are not read."""
         with told_damage(self.path):
-            for batch in self._file.iter_batches(self._batch_rows(), columns=self._names, use_threads=False):
+            for batch in batches(self._file, self._batch_rows(), self._names, first):
                 columns = {n: batch.column(n) for n in self._names}
                 for i in range(batch.num_rows):
                     row = {n: self._decoders[n](column[i]) for n, column in columns.items()}
@@ -198,10 +206,29 @@ class RowReader:
         self._file.close()
 
     def _batch_rows(self) -> int:
-        groups = map(self._file.metadata.row_group, range(self._file.metadata.num_row_groups))
-        chunks = (group.column(c) for group in groups for c in range(group.num_columns))
-        total = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] in self._names)
-        return int(min(max(READ_BYTES * self.n_rows // max(total, 1), 1), 1024))
+        return batch_rows(self._file, self._names)
+
+
+def batch_rows(file: pq.ParquetFile, names: Sequence[str]) -> int:
+    """Returns how many rows of some columns make a batch of about `READ_BYTES`."""
+    groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+    chunks = (group.column(c) for group in groups for c in range(group.num_columns))
+    total = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] in names)
+    return int(min(max(READ_BYTES * file.metadata.num_rows // max(total, 1), 1), 1024))
+
+
+def batches(file: pq.ParquetFile, n_rows: int, names: Sequence[str], first: int = 0) -> Iterator[pa.RecordBatch]:
+    """Yields batches of at most `n_rows` rows of some columns, from the row `first` on."""
+    sizes = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
+    group = 0
+    while group < len(sizes) and first >= sizes[group]:
+        first -= sizes[group]
+        group += 1
+    groups = list(range(group, len(sizes)))
+    for batch in file.iter_batches(n_rows, row_groups=groups, columns=names, use_threads=False):
+        if first < batch.num_rows:
+            yield batch.slice(first) if first else batch
+        first = max(first - batch.num_rows, 0)
 
 
 def _decoder(field: pa.Field) -> Callable[[Any], Any]:

@@ -22,6 +22,8 @@ PROBE = "probe"
 RESERVED = (INDEX, REFERENCE, PROBE)
 INDEX_TEXT_COLUMNS = ("lrc_lyrics", "raw_lyrics", "artist", "singer", "title", "language", "split")
 EXCLUDE = "exclude.txt"
+REPARTITION, UNFINISHED = "repartition.json", "repartition-unfinished.json"
+"""What a data set was divided anew from, and how far that is while it goes on."""
 CLAIMED_S = "autosing.claimed_s"
 """In an index's footer: how many seconds its songs last by their headers, for estimates before `probe`."""
 
@@ -170,7 +172,7 @@ class Dataset:
     """A data set at a path or URL.
 
     Raises:
-        DataError: (on first use) there are no partitions.
+        DataError: (on first use) there are no partitions, or it is being made of another set.
     """
 
     url: str
@@ -183,12 +185,24 @@ class Dataset:
     @cached_property
     def partitions(self) -> list[Partition]:
         """The partitions in order of their numbers."""
+        self.check_whole()
         numbers = sorted(int(name) for name in self.store.folders() if name.isdecimal())
         found = [Partition(self.store, n) for n in numbers]
         found = [p for p in found if self.store.stamp(p.folder, f"{INDEX}.parquet") is not None]
         if not found:
             raise DataError(f"{self.url} has no partitions (<n>/index.parquet); make them with: autosing ingest")
         return found
+
+    def check_whole(self) -> None:
+        """Checks that the set is not one that `repartition` is still making.
+
+        Raises:
+            DataError: it is.
+        """
+        if self.store.stamp(UNFINISHED) is not None:
+            raise DataError(
+                f"{self.url} is not whole: `autosing repartition` into it was stopped; run the same command again"
+            )
 
     def partition(self, number: int) -> Partition:
         """Returns a partition by number.

@@ -42,6 +42,7 @@ class Record:
         keep: whether the values are in the file.
         index: digests of the index's columns and its size and time (`probe` only).
         run: when and where it was computed; never compared.
+        crc32: seal of the file, "" where it has none.
     """
 
     instance: str
@@ -60,6 +61,7 @@ class Record:
     keep: bool = True
     index: Mapping[str, Any] = field(default_factory=dict)
     run: Mapping[str, Any] = field(default_factory=dict)
+    crc32: str = ""
 
     def to_json(self) -> bytes:
         """Returns the footer's bytes."""

@@ -6,6 +6,7 @@ written to local scratch first and uploaded in one go.
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -21,6 +22,8 @@ import pyarrow.fs as pafs
 from autosing.signal.errors import DataError, UsageError
 
 TEMPORARY = ".tmp-"
+DRAFT = re.compile(r"\.tmp-.+\.\d+-[0-9a-f]{8}")
+"""Names of files in the making; what a killed process leaves of one keeps its name."""
 REFUSALS = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM})
 
 
@@ -28,6 +31,16 @@ REFUSALS = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, err
 class Stamp:
     """What tells cheaply that a file is still the same one: its size and its modification time."""
 
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or a folder directly inside another."""
+
+    name: str
+    is_folder: bool
     size: int
     mtime_ns: int
 
@@ -79,6 +92,13 @@ class Store:
     def files(self, *parts: str) -> list[str]:
         """Returns the names of the files directly inside."""
         return [i.base_name for i in self._list(*parts) if i.type == pafs.FileType.File]
+
+    def entries(self, *parts: str) -> list[Entry]:
+        """Returns the files and folders directly inside, by name."""
+        return [
+            Entry(i.base_name, i.type == pafs.FileType.Directory, i.size or 0, i.mtime_ns or 0)
+            for i in self._list(*parts)
+        ]
 
     def _list(self, *parts: str) -> list[pafs.FileInfo]:
         selector = pafs.FileSelector(self.path(*parts), allow_not_found=True)
@@ -137,6 +157,16 @@ class Store:
         """Removes a file; one that is gone already is no error."""
         try:
             self.fs.delete_file(self.path(*parts))
+        except FileNotFoundError:
+            return
+
+    def remove_folder(self, *parts: str) -> None:
+        """Removes a folder with all that is in it; one that is gone already is no error. Links are not followed."""
+        try:
+            if self.is_local:
+                shutil.rmtree(self.path(*parts))
+            else:
+                self.fs.delete_dir(self.path(*parts))
         except FileNotFoundError:
             return
 

@@ -107,6 +107,8 @@ def append_songs(
                 store.remove_leftovers(str(number), f"{name}.parquet")
             if reference_columns and any(s.reference for s in batch):
                 _write_reference(store, number, batch, reference_columns)
+            else:
+                store.remove(str(number), f"{REFERENCE}.parquet")  # A killed ingest of other songs may have left one.
             _write_index(store, number, batch)
         result.partitions += 1
         result.songs += len(batch)
@@ -123,8 +125,10 @@ def append_songs(
 def _known_songs(url: str) -> dict[str, bytes]:
     """Returns id -> digest of the audio of every song of the data set."""
     known: dict[str, bytes] = {}
+    dataset = Dataset(url)
+    dataset.check_whole()
     try:
-        partitions = Dataset(url).partitions
+        partitions = dataset.partitions
     except DataError:
         return known
     for partition in partitions:
