@@ -18,37 +18,26 @@ from autosing.pipeline.stage import Reach, Row, Stage
 from autosing.signal.errors import RowError
 from autosing.signal.framing import common_period
 from autosing.signal.rows import DiskRows
+from autosing.signal.tape import Seconds
 
 SHORTEST_S = 60
 
 
 @dataclass(frozen=True)
-class Span:
-    """From one time to another, in seconds; None is the end."""
-
-    first_s: Fraction
-    last_s: Fraction | None
-
-    def frames(self, rate: Fraction) -> slice:
-        """Returns it in frames, or samples, of a rate that has whole ones at both times."""
-        return slice(int(self.first_s * rate), None if self.last_s is None else int(self.last_s * rate))
-
-
-@dataclass(frozen=True)
-class Section:
-    """A section of a song.
+class Place:
+    """Where a section of a song lies.
 
     Attributes:
         heard: what the stage gets of the song.
         kept: what is taken of that.
     """
 
-    heard: Span
-    kept: Span
+    heard: Seconds
+    kept: Seconds
 
 
-def sections(duration_s: Fraction, reach: Reach, grid_s: Fraction) -> Iterator[Section]:
-    """Yields the sections of a song.
+def places(duration_s: Fraction, reach: Reach, grid_s: Fraction) -> Iterator[Place]:
+    """Yields where the sections of a song lie.
 
     Args:
         duration_s: of the song.
@@ -62,8 +51,8 @@ def sections(duration_s: Fraction, reach: Reach, grid_s: Fraction) -> Iterator[S
     count = max(int((duration_s - 2 * context_s) / length_s), 1)
     for number in range(count):
         start_s, is_last = number * length_s, number == count - 1
-        heard = Span(start_s, None if is_last else start_s + length_s + 2 * context_s)
-        yield Section(heard, Span(context_s * (number > 0), None if is_last else length_s + context_s))
+        heard = Seconds(start_s, None if is_last else start_s + length_s + 2 * context_s)
+        yield Place(heard, Seconds(context_s * (number > 0), None if is_last else length_s + context_s))
 
 
 def computed(graph: Graph, name: str, song: Song, model: Any) -> dict[str, Any]:
@@ -104,21 +93,21 @@ def _by_sections(graph: Graph, name: str, song: Song, model: Any, reach: Reach) 
     grid_s = common_period([Fraction(1), *rates, *tied])
     found = {c.name: DiskRows(c.numpy_dtype, () if c.dim is None else (c.dim,)) for c in columns}
     duration_s = Fraction(song.n_samples, song.sample_rate)
-    for section in sections(duration_s, reach, grid_s):
-        row = _row(stage, _section(song, section, read), model)
+    for place in places(duration_s, reach, grid_s):
+        row = _row(stage, _section(song, place, read), model)
         for column in columns:
             assert column.rate is not None
-            kept = section.kept.frames(column.rate)
+            kept = place.kept.frames(column.rate)
             found[column.name].append(column.canonical(row.get(column.name))[kept])
     return found
 
 
-def _section(song: Song, section: Section, read: Mapping[str, Column | None]) -> Song:
+def _section(song: Song, place: Place, read: Mapping[str, Column | None]) -> Song:
     values = dict(song.values)
     for address, column in read.items():
         if column is not None and column.rate is not None:
-            values[address] = values[address][section.heard.frames(column.rate)]
-    return song.section(section.heard.frames(Fraction(song.sample_rate)), values)
+            values[address] = values[address][place.heard.frames(column.rate)]
+    return song.section(place.heard, values)
 
 
 def _row(stage: Stage, song: Song, model: Any) -> Row:

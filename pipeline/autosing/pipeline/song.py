@@ -11,7 +11,7 @@ from autosing.signal.decode_stream import Form, examine, in_blocks, stream
 from autosing.signal.errors import RowError
 from autosing.signal.resample import resample, resample_blocks
 from autosing.signal.rows import slices
-from autosing.signal.tape import Tape
+from autosing.signal.tape import Seconds, Tape
 
 AudioName = Literal["voice", "mix", "vocals", "backing"]
 """`mix` is the index audio, `vocals` and `backing` its stems, and `voice` what the data set says its voice is."""
@@ -82,10 +82,10 @@ class Song:
         """Returns the song with other values."""
         return Song(self.id, dict(values), self._audio_addresses, self._streamed, self._decoded)
 
-    def section(self, samples: slice, values: Mapping[str, Any]) -> "Song":
-        """Returns some samples of all that is decoded as a song of its own, with these values."""
-        parts = {k: Audio(v.samples[samples], v.sample_rate, v.codec) for k, v in self._decoded.items()}
-        return Song(self.id, dict(values), self._audio_addresses, decoded=parts)
+    def section(self, part: Seconds, values: Mapping[str, Any]) -> "Section":
+        """Returns some seconds of a song on tape as a song of its own, with these values."""
+        tapes = {address: each for address, each in self._decoded.items() if isinstance(each, Tape)}
+        return Section(self.id, values, self._audio_addresses, tapes, part)
 
     @property
     def is_on_tape(self) -> bool:
@@ -149,3 +149,31 @@ class Song:
     def _probed(self, column: str, measure: Any) -> Any:
         known = self.values.get(f"probe.{column}")
         return measure() if known is None else known
+
+
+class Section(Song):
+    """Some seconds of a song on tape. It is resampled with the whole of it, so that its samples are the same.
+
+    Args:
+        id: the song's.
+        values: by address, of this section.
+        audio_addresses: as the song's.
+        tapes: of the whole song, by address.
+        part: whole seconds.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        values: Mapping[str, Any],
+        audio_addresses: Mapping[str, str],
+        tapes: Mapping[str, Tape],
+        part: Seconds,
+    ) -> None:
+        super().__init__(id, dict(values), audio_addresses, decoded={k: tape.audio(part) for k, tape in tapes.items()})
+        self._tapes, self._part = tapes, part
+
+    def mono(self, which: AudioName, sample_rate: int | None = None) -> Wave:
+        """Returns the mono wave (T,), at its own rate or at `sample_rate` Hz."""
+        tape = self._tapes[self._audio_addresses[which]].mono
+        return tape.at(sample_rate or tape.sample_rate).audio(self._part).samples[:, 0]

@@ -1,15 +1,29 @@
 """A recording of any length: its samples lie on disk and are read by slices."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
 
 from autosing.signal.decode import Audio, Encoded, mono_of
 from autosing.signal.decode_stream import examine, stream
+from autosing.signal.resample import resample_blocks
 from autosing.signal.rows import DiskRows, Rows, slices
 
 BLOCK_SAMPLES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """From one time to another; None is the end."""
+
+    first_s: Fraction
+    last_s: Fraction | None
+
+    def frames(self, rate: Fraction) -> slice:
+        """Returns it in frames, or samples, of a rate that has whole ones at both times."""
+        return slice(int(self.first_s * rate), None if self.last_s is None else int(self.last_s * rate))
 
 
 @dataclass(frozen=True)
@@ -24,6 +38,7 @@ class Tape:
     samples: Rows
     sample_rate: int
     codec: str
+    _resampled: dict[int, "Tape"] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, audio: Audio) -> "Tape":
@@ -59,6 +74,18 @@ class Tape:
             samples.append(chosen(block)[:, None])
         return Tape(samples, self.sample_rate, self.codec)
 
-    def audio(self, first: int = 0, last: int | None = None) -> Audio:
-        """Returns the samples from one to another, in memory."""
-        return Audio(self.samples[first:last], self.sample_rate, self.codec)
+    def at(self, sample_rate: int) -> "Tape":
+        """Returns it at another rate, on disk; it is resampled once, as `resample` does it."""
+        if sample_rate == self.sample_rate:
+            return self
+        if sample_rate not in self._resampled:
+            samples = DiskRows(np.float32, self.samples.shape[1:])
+            blocks = slices(self.samples, BLOCK_SAMPLES)
+            for block in resample_blocks(blocks, self.sample_rate, sample_rate):
+                samples.append(block)
+            self._resampled[sample_rate] = Tape(samples, sample_rate, self.codec)
+        return self._resampled[sample_rate]
+
+    def audio(self, part: Seconds = Seconds(Fraction(0), None)) -> Audio:
+        """Returns some seconds of it, or all, in memory."""
+        return Audio(self.samples[part.frames(Fraction(self.sample_rate))], self.sample_rate, self.codec)
