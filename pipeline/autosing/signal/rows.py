@@ -4,6 +4,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,11 +31,12 @@ class DiskRows:
     Args:
         dtype: of the values.
         width: shape of a row; () for scalars.
+        folder: where the file lies; the system's temporary folder by default.
     """
 
-    def __init__(self, dtype: npt.DTypeLike, width: tuple[int, ...] = ()) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the rows)
-        weakref.finalize(self, self._file.close)
+    def __init__(self, dtype: npt.DTypeLike, width: tuple[int, ...] = (), folder: Path | None = None) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (it lives as long as the rows)
+        self.close = weakref.finalize(self, self._file.close)
         self._width, self._dtype, self._length = width, np.dtype(dtype), 0
 
     @property
