@@ -158,7 +158,15 @@ OVERFIT = {
     "svc": ["size=tiny", "content=units", "n_tokens=12", "singer_dropout=0", "dropout=0", "ema_decay=0", "steps=200"],
     # Of a teacher that has learned the same samples.
     "svc_student": ["objective=trajectory", "grid=10", "solver=euler", "singer_dropout=0", "ema_decay=0", "steps=60"],
-    "t2s": ["size=tiny", "target=units", "n_tokens=12", "condition_dropout=0", "dropout=0", "steps=80"],
+    "t2s": [
+        "size=tiny",
+        "text_times=even",
+        "target=units",
+        "n_tokens=12",
+        "condition_dropout=0",
+        "dropout=0",
+        "steps=80",
+    ],
     # With what the toy's mels depend on, which the recipe itself goes without.
     "soft_vc": ["size=tiny", "steps=130", "schedule=cosine", "use_f0=true", "use_singer=true", "singer_dropout=0"],
     "toy_gan:recipe": ["steps=300", "adversarial=0"],

@@ -31,8 +31,8 @@ from autosing.training.tasks.language_task import BACKING
 from autosing.training.tasks.t2s import T2sTask
 from autosing.training.tasks.t2s_losses import diagonality, nearness
 
-GIVEN: Mapping[str, Any] = {"size": "tiny", "target": "units", "n_tokens": 12}
-TINY = ["size=tiny", "target=units", "n_tokens=12", "seconds_per_batch=6", "warmup_steps=2"]
+GIVEN: Mapping[str, Any] = {"size": "tiny", "target": "units", "n_tokens": 12, "text_times": "even"}
+TINY = ["size=tiny", "text_times=even", "target=units", "n_tokens=12", "seconds_per_batch=6", "warmup_steps=2"]
 
 
 def coded_sample(number: int) -> ToySample:
@@ -115,7 +115,7 @@ def test_lines_stay_lines(letters_set: Path) -> None:
 
 
 def test_text_may_have_the_times_of_its_words(letters_set: Path) -> None:
-    task, samples = t2s(**GIVEN, text_times="words").task(Manifest.read(letters_set)), samples_of(letters_set)
+    task, samples = t2s(**{**GIVEN, "text_times": "words"}).task(Manifest.read(letters_set)), samples_of(letters_set)
     batch = task.collate(samples[:1], training=False)
     for word in samples[0].info["words"]:
         at = 1 + text_of(batch, 0).index(word["text"])
@@ -270,7 +270,7 @@ def test_samples_that_do_not_fit_are_named(letters_set: Path) -> None:
     with pytest.raises(DataError, match=rf"{sample.key} has units 11, but n_tokens is 5; set it to how many there are"):
         t2s(**{**GIVEN, "n_tokens": 5}).task(manifest).collate([sample], training=True)
     with pytest.raises(DataError, match=r"has no time; build the set with `words: true`, or set text_times=even"):
-        t2s(**GIVEN, text_times="lines").task(manifest).collate([wordless], training=True)
+        t2s(**{**GIVEN, "text_times": "lines"}).task(manifest).collate([wordless], training=True)
     with pytest.raises(DataError, match=r"is a crop, whose text is not known .* or set crop_s=0"):
         t2s(**GIVEN).task(manifest).collate([wordless.cropped(0.5, manifest.columns)], training=True)
     with pytest.raises(DataError, match=r"has no units; build the set again"):
@@ -300,7 +300,7 @@ def test_lyrics_that_were_never_heard_are_sung_in_their_order(tmp_path: Path) ->
     told = {name.removeprefix("valid/"): value for name, value in result.metrics.items()}
     assert told["perplexity"] < 0.8 * told["bigram_perplexity"] and told["lyrics_gap"] > 1.3
     assert result.model is not None
-    task: T2sTask = t2s(**GIVEN, text_times="words").task(Manifest.read(data))
+    task: T2sTask = t2s(**{**GIVEN, "text_times": "words"}).task(Manifest.read(data))
     held_out = ShardSet.open(data, "valid")
     unheard = [held_out.read(number, ["units"]) for number in range(40)]
     model: Any = load_model(result.model).model

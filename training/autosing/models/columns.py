@@ -39,6 +39,7 @@ class ColumnFields:
         source_layers: of the encoder of each source.
         mlp: what a block computes token by token.
         dropout: of what a layer adds.
+        near_first: whether the decoder begins by attending to what is near in time.
     """
 
     sources: Mapping[str, int]
@@ -49,6 +50,7 @@ class ColumnFields:
     source_layers: int
     mlp: Mlp
     dropout: float
+    near_first: bool = True
 
     def __post_init__(self) -> None:
         if self.dim < HEAD_DIM or self.dim % HEAD_DIM:
@@ -99,7 +101,7 @@ class ColumnLanguage(nn.Module):
         # Without a bias, so that nobody's vector adds nothing.
         vectors = {name: nn.Linear(n, dim, bias=False) for name, n in fields.vectors.items()}
         self.conditions = nn.ModuleDict({**tables, **vectors})
-        block = BlockFields(dim, fields.mlp, fields.dropout)
+        block = BlockFields(dim, fields.mlp, fields.dropout, fields.near_first)
         # A mapping may come back from JSON in another order, and the mixture's shares have no names.
         names = sorted(fields.sources)
         self.encoders = nn.ModuleDict(

@@ -46,6 +46,7 @@ class LanguageConfig(RunConfig):
         backing_dropout: share of training samples whose backing is withheld, so that one may sing without.
         mlp: what a layer computes token by token: `swiglu` or `gelu`.
         dropout: in all layers.
+        near_first: begin by attending to those tokens of a source that are near in time.
     """
 
     size: LanguageSize = "small"
@@ -57,6 +58,7 @@ class LanguageConfig(RunConfig):
     backing_dropout: float = 0.1
     mlp: Mlp = "swiglu"
     dropout: float = 0.1
+    near_first: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -119,6 +121,7 @@ class LanguageTask(Task[Model]):
             "source_layers": source_layers,
             "mlp": config.mlp,
             "dropout": config.dropout,
+            "near_first": config.near_first,
         }
 
     def adopt(self, model: Model, base: LoadedModel, samples: Iterable[Sample]) -> None:

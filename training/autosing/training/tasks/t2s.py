@@ -38,8 +38,8 @@ class T2sConfig(LanguageConfig):
         letters: what text is spelled with: `bytes` of UTF-8 for any script, or an alphabet of the aligner, of which
             `classes`, of samples that hold a `language`, are by its rules.
         lexicon: the path of a pronunciation dictionary, for the letters `lexicon`.
-        text_times: what the model is told of when text is sung: nothing, so that it is spread evenly; when its lines
-            are, as line stamps tell; or when its words are. More than `even` needs a set with `words: true`.
+        text_times: what the model is told of when text is sung: when its words are; when its lines are, as line stamps
+            tell; or nothing, so that it is spread evenly (`even`). The former need a set with `words: true`.
         use_pace: tell the model how many characters a second there are.
         guided_weight: of guided attention (DC-TTS) in the middle layer, beside 1 of the cross-entropy; 0 is without.
         guided_width: of the diagonal that it guides to, as a share of the sample.
@@ -49,7 +49,7 @@ class T2sConfig(LanguageConfig):
     n_tokens: int = 0
     letters: Letters = "bytes"
     lexicon: str = ""
-    text_times: Times = "even"
+    text_times: Times = "words"
     use_pace: bool = True
     guided_weight: float = 0.0
     guided_width: float = 0.2
