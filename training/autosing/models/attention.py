@@ -62,12 +62,21 @@ def present(counts_B: Tensor, n: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Attention of tokens (B, N, D) to those that are `heard`, which may be themselves."""
+    """Attention of tokens (B, N, D) to those that are `heard`, which may be themselves.
 
-    def __init__(self, dim: int) -> None:
+    Args:
+        dim: D.
+        near: whether it begins by preferring what is near in time, whatever it is: queries and keys have a part that
+            is the same for all of them, and so only its turns tell them apart.
+    """
+
+    def __init__(self, dim: int, near: bool = False) -> None:
         super().__init__()
-        self.query = nn.Linear(dim, dim, bias=False)
-        self.key = nn.Linear(dim, dim, bias=False)
+        self.query = nn.Linear(dim, dim, bias=near)
+        self.key = nn.Linear(dim, dim, bias=near)
+        if near:
+            nn.init.ones_(self.query.bias)
+            nn.init.ones_(self.key.bias)
         self.value = nn.Linear(dim, dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
 

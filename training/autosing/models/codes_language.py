@@ -59,6 +59,7 @@ class CodesLanguage(ColumnLanguage):
     """Predicts columns of codes (B, N, R), cells that hold none being `EMPTY`."""
 
     fields_type: ClassVar = CodesFields
+    near: ClassVar[bool] = True
     fields: CodesFields
 
     def __init__(self, fields: CodesFields) -> None:

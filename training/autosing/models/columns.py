@@ -10,7 +10,7 @@ no query without anything to look at.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -86,6 +86,8 @@ class ColumnLanguage(nn.Module):
         sizes: how many different tokens the cells of each row may hold.
     """
 
+    near: ClassVar[bool] = False
+    """Whether attention to sources begins with what is near in time, as where they say what is sung just then."""
     row_begins: Tensor
     row_sizes: Tensor
 
@@ -99,7 +101,7 @@ class ColumnLanguage(nn.Module):
         # Without a bias, so that nobody's vector adds nothing.
         vectors = {name: nn.Linear(n, dim, bias=False) for name, n in fields.vectors.items()}
         self.conditions = nn.ModuleDict({**tables, **vectors})
-        block = BlockFields(dim, fields.mlp, fields.dropout)
+        block = BlockFields(dim, fields.mlp, fields.dropout, self.near)
         # A mapping may come back from JSON in another order, and the mixture's shares have no names.
         names = sorted(fields.sources)
         self.encoders = nn.ModuleDict(

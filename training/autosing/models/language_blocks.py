@@ -22,11 +22,12 @@ ROUND_TO = 64
 
 @dataclass(frozen=True)
 class BlockFields:
-    """What blocks are built from; see `language.LanguageFields`."""
+    """What blocks are built from; see `columns.ColumnFields`, and `Attention` of `near`, which is of sources."""
 
     dim: int
     mlp: Mlp
     dropout: float
+    near: bool = False
 
 
 class Cache(NamedTuple):
@@ -75,7 +76,7 @@ class DecoderBlock(nn.Module):
     def __init__(self, fields: BlockFields, sources: Sequence[str]) -> None:
         super().__init__()
         self.own, self.own_norm = Attention(fields.dim), nn.RMSNorm(fields.dim)
-        self.across = nn.ModuleDict({name: Attention(fields.dim) for name in sources})
+        self.across = nn.ModuleDict({name: Attention(fields.dim, fields.near) for name in sources})
         self.across_norm = nn.RMSNorm(fields.dim)
         # Of one source there is nothing to mix.
         self.mixture = nn.Parameter(torch.zeros(len(sources))) if len(sources) > 1 else None
