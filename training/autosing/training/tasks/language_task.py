@@ -76,7 +76,7 @@ class LanguageConfig(RunConfig):
 
 
 class Learner(nn.Module):
-    """A model with the baseline that it is compared with, which counts itself by `count`."""
+    """What is trained: a language model, and beside it a baseline that it is compared with."""
 
     language: ColumnLanguage
 
