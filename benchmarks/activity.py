@@ -27,12 +27,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from autosing.evaluation.activity import sung
 from autosing.pipeline.threads import one_thread
 from autosing.signal.decode import decode, to_mono
-from autosing.signal.decode_stream import slices
 from autosing.signal.energy import energy
 from autosing.signal.errors import UsageError
 from autosing.signal.f0 import f0
 from autosing.signal.framing import frames
 from autosing.signal.resample import resample
+from autosing.signal.rows import slices
 from autosing.signal.silero import load_silero, speech
 from autosing.signal.singer import song
 from autosing.signal.vocal_part import SAMPLE_RATE, Samples, vocal_blocks

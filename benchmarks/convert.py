@@ -1,7 +1,7 @@
 """What converting long recordings takes, and whether windows are the whole: a tiny model that has learned for minutes.
 
-    .venv/bin/python benchmarks/convert.py windows   # windows beside the whole file, at borders and inside
-    .venv/bin/python benchmarks/convert.py memory    # peak memory of 2, 10 and 60 minutes
+    .venv/bin/python benchmarks/convert.py windows   # sections and windows beside the whole file, at borders and inside
+    .venv/bin/python benchmarks/convert.py memory    # peak memory of 2, 10 and 30 minutes, from a file to a file
     .venv/bin/python benchmarks/convert.py speed     # real-time factor of each part
 
 The models are made in the folder of `--models`, unless they are there. One thread.
@@ -26,6 +26,7 @@ import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
 
+from autosing.conversion.outputs import Outputs  # noqa: E402
 from autosing.models.diffusion import leap, solve  # noqa: E402
 from autosing.models.directory import load_model  # noqa: E402
 from autosing.models.excitation import noise  # noqa: E402
@@ -35,9 +36,10 @@ from autosing.models.svc_sampling import MOST_CONTEXT, PIECE_FRAMES, Sampling, c
 from autosing.pipeline.construct.sample import SAMPLES  # noqa: E402
 from autosing.pipeline.contract_columns import ContractColumns  # noqa: E402
 from autosing.pipeline.ingest.synthetic import SyntheticSource  # noqa: E402
-from autosing.signal.decode import Audio, decode  # noqa: E402
+from autosing.signal.decode import Audio  # noqa: E402
 from autosing.signal.framing import frames  # noqa: E402
 from autosing.signal.singer import song  # noqa: E402
+from autosing.signal.tape import Tape  # noqa: E402
 from autosing.signal.voice import voices  # noqa: E402
 from autosing.synthesis.conversion.windows import Source, Windows  # noqa: E402
 from autosing.synthesis.convert import Converter, Wanted  # noqa: E402
@@ -83,7 +85,7 @@ def main() -> None:
         if options.what == "windows":
             windows(folder, (options.minutes or [10])[0])
         elif options.what == "memory":
-            memory(folder, options.minutes or [2, 10, 60])
+            memory(folder, options.minutes or [2, 10, 30])
         else:
             speed(folder, (options.minutes or [2])[0])
 
@@ -122,10 +124,10 @@ def recording(minutes: float) -> Audio:
 def windows(folder: Path, minutes: float) -> None:
     """Prints how far windows are from the whole file, in nats; exit code 1 where a limit is passed."""
     audio = recording(minutes)
+    passed = sectioned(converter(folder, "student"), audio)
     print(f"{minutes:g} minutes, windows of {PIECE_FRAMES} frames; spread of the mel's values beside the differences")
     print("| way | depends on frames | looks at | largest | mean about borders | mean inside | spread |")
     print("|---|---|---|---|---|---|---|")
-    passed = True
     for way, (name, how) in WAYS.items():
         made_by = converter(folder, name)
         inputs = inputs_of(made_by, audio)
@@ -143,6 +145,16 @@ def windows(folder: Path, minutes: float) -> None:
     limits = f"at most {MOST_OFF:g} nats, and {MOST_RATIO:g} times as much about borders, or {ROUNDING:g}"
     print(f"{limits}: {'passed' if passed else 'FAILED'}")
     sys.exit(not passed)
+
+
+def sectioned(made_by: Converter, audio: Audio) -> bool:
+    """Prints how far columns of sections are from those of the whole file; returns whether they are the same."""
+    columns = ContractColumns("the model", made_by.contract)
+    names = [*made_by.model.fields.streams, "f0_hz", "voiced", "energy"]
+    whole, found = (columns.hear(each).read(names) for each in (audio, Tape.of(audio)))
+    off = {name: float(np.abs(found[name][:].astype(float) - whole[name]).max()) for name in names}
+    print("largest difference of columns of sections: " + ", ".join(f"{name} {value:g}" for name, value in off.items()))
+    return not any(off.values())
 
 
 def inputs_of(made_by: Converter, audio: Audio) -> Mapping[str, Array]:
@@ -223,15 +235,20 @@ def one(folder: Path, minutes: float) -> dict[str, float]:
             # Written by another process, or what it takes would be measured too.
             write = f"import convert; convert.write({str(path)!r}, {minutes})"
             subprocess.run([sys.executable, "-c", write], cwd=Path(__file__).parent, check=True)
-            made_by.convert(decode(path.read_bytes()), Wanted(made_by.singers[0]))
+            made = made_by.convert(Tape.decoded(path), Wanted(made_by.singers[0]))
+            out = Outputs(Path(scratch), "flac")
+            out.write(out.path("made"), made.samples, made.sample_rate, made.facts)
     return {"peak_mb": peak_mb()}
 
 
 def write(path: str, minutes: float) -> None:
-    """Writes a recording as WAV."""
+    """Writes a recording as WAV, ten minutes at a time."""
     import soundfile
 
-    soundfile.write(path, recording(minutes).samples, HZ)
+    ten = recording(min(minutes, 10)).samples
+    with soundfile.SoundFile(path, "w", HZ, 1, "PCM_16") as file:
+        for done in np.arange(0, minutes, 10):
+            file.write(ten[: round(min(minutes - done, 10) * 60 * HZ)])
 
 
 if __name__ == "__main__":

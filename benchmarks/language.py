@@ -2,12 +2,14 @@
 
     python benchmarks/language.py widths [--steps 75] [--arm "rate / width"] [--arm rate] [--arm muon]
     python benchmarks/language.py speed [--device cpu] [--size tiny] [--tokens 100] [--compile]
+    python benchmarks/language.py codes [--device cpu] [--size tiny] [--tokens 100] [--compile]
 
 - `widths` learns toy songs, whose tokens follow their lyrics, at a width and at four times it with several learning
   rates, with matrices moved by 1/width of it, as usual, and by Muon at AdamW's step, and prints the cross-entropy on
   held-out songs. Exits with 1 unless the best rate is the same at both widths in the first.
 - `speed` generates at batch 1 and 16 with sources of 300 and 600 tokens. Beside it stands the reference's way
   (AutoSing): keys of tokens are kept, but those of the sources are computed for every token.
+- `codes` generates the four levels of a codec such as SNAC at 32 kHz, whose columns are 48 ms, in as many columns.
 """
 
 import argparse
@@ -30,8 +32,11 @@ from sung_letters import letters_sample  # noqa: E402
 from toy_shards import write_set  # noqa: E402
 
 from autosing.models.attention import present, turns_at  # noqa: E402
-from autosing.models.generation import TokenGenerator  # noqa: E402
+from autosing.models.codes_language import CodesFields, CodesLanguage, code_counts  # noqa: E402
+from autosing.models.columns import ColumnFields  # noqa: E402
+from autosing.models.generation import CodesGenerator, TokenGenerator  # noqa: E402
 from autosing.models.language import LANGUAGE_SIZES, LanguageFields, TokenLanguage  # noqa: E402
+from autosing.models.patterns import EMPTY  # noqa: E402
 from autosing.models.width import lr_scales  # noqa: E402
 from autosing.training.manifest import Manifest  # noqa: E402
 from autosing.training.recipes import t2s  # noqa: E402
@@ -115,7 +120,7 @@ def widths(steps: int, arms: Sequence[str]) -> bool:
     return len(set(best[arms[0]])) == 1
 
 
-def accompaniment(fields: LanguageFields, batch: int, device: torch.device) -> dict[str, Tensor]:
+def accompaniment(fields: ColumnFields, batch: int, device: torch.device) -> dict[str, Tensor]:
     """Returns random sources."""
     found: dict[str, Tensor] = {}
     for (name, size), n in zip(fields.sources.items(), (300, 600), strict=True):
@@ -134,10 +139,10 @@ def by_the_references_way(model: TokenLanguage, inputs: dict[str, Tensor], n: in
         seen = present(inputs[f"{name}_counts"], inputs[name].shape[1])
         encoded[name] = encoder(inputs[name], turns, seen), turns, seen
     told_BD, batch = model.told(inputs), len(inputs["text"])
-    last_B, caches = inputs["text"].new_full((batch,), model.fields.n_tokens), model.caches(batch, n)
-    for place in torch.arange(n, device=last_B.device):
+    last_BR, caches = inputs["text"].new_full((batch, 1), EMPTY), model.caches(batch, n)
+    for place in torch.arange(n, device=last_BR.device):
         heard = [block.heard(encoded) for block in model.blocks]  # type: ignore[operator]
-        last_B = model.step(last_B, place, told_BD, heard, caches).argmax(-1)
+        last_BR = model.step(last_BR, place, model.times_s(place), told_BD, heard, caches).argmax(-1)
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:
@@ -153,7 +158,16 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
 def speed(size: str, n: int, device: torch.device, compiled: bool) -> None:
     """Prints tokens a second."""
     dim, layers, source_layers = LANGUAGE_SIZES[size]  # type: ignore[index]
-    fields = LanguageFields(2048, "25", {"text": 257, "backing": 4097}, {}, dim, layers, source_layers, "swiglu", 0.0)
+    fields = LanguageFields(
+        n_tokens=2048,
+        rate="25",
+        sources={"text": 257, "backing": 4097},
+        dim=dim,
+        layers=layers,
+        source_layers=source_layers,
+        mlp="swiglu",
+        dropout=0.0,
+    )
     model = TokenLanguage(fields).eval().to(device)
     model = model.bfloat16() if device.type == "cuda" else model
     generator = TokenGenerator(model, compile=compiled)
@@ -167,10 +181,35 @@ def speed(size: str, n: int, device: torch.device, compiled: bool) -> None:
         print(f"{other / own:.1f} times as many")
 
 
+def codes_speed(size: str, n: int, device: torch.device, compiled: bool) -> None:
+    """Prints codes a second, and seconds of sound."""
+    dim, layers, source_layers = LANGUAGE_SIZES[size]  # type: ignore[index]
+    fields = CodesFields(
+        sources={"semantic": 2049, "backing": 4097},
+        dim=dim,
+        layers=layers,
+        source_layers=source_layers,
+        mlp="swiglu",
+        dropout=0.0,
+        sizes=(4096,) * 4,
+        rates=("125/12", "125/6", "125/3", "250/3"),
+        column_frames=4,
+        delays=(0, 1, 2, 3),
+    )
+    model = CodesLanguage(fields).eval().to(device)
+    generator = CodesGenerator(model.bfloat16() if device.type == "cuda" else model, compile=compiled)
+    counts = code_counts(fields, n * 0.048)
+    for batch in (1, 16):
+        inputs = accompaniment(fields, batch, device)
+        own = seconds(lambda: generator.generate(inputs, [counts] * batch, range(batch)), device)  # noqa: B023
+        sung_s = batch * counts[-1] / float(fields.finest_rate)
+        print(f"batch {batch}: {batch * sum(counts) / own:.0f} codes/s, {sung_s / own:.2f} seconds of sound a second")
+
+
 def main() -> int:
     """Measures what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("widths", "speed"))
+    parser.add_argument("what", choices=("widths", "speed", "codes"))
     parser.add_argument("--steps", type=int, default=75)
     parser.add_argument("--arm", action="append", choices=ARMS, help="of widths; all unless told")
     parser.add_argument("--device", default="cpu")
@@ -182,6 +221,9 @@ def main() -> int:
     print(machine(("torch",)))
     if args.what == "speed":
         speed(args.size, args.tokens, torch.device(args.device), args.compile)
+        return 0
+    if args.what == "codes":
+        codes_speed(args.size, args.tokens, torch.device(args.device), args.compile)
         return 0
     return 0 if widths(args.steps, args.arm or ARMS) else 1
 

@@ -27,9 +27,10 @@ from autosing.pipeline.song import Song
 from autosing.pipeline.stages.denoise import Denoise
 from autosing.pipeline.stages.stems import Stems
 from autosing.signal.decode import decode, to_mono
-from autosing.signal.decode_stream import FlacEncoder, slices
+from autosing.signal.decode_stream import FlacEncoder
 from autosing.signal.denoise import Denoising, denoised
 from autosing.signal.resample import resample
+from autosing.signal.rows import slices
 from autosing.signal.separation import Center, separate_center
 from autosing.signal.singer import song
 from autosing.signal.stft_blocks import Gains, Spectra, filtered

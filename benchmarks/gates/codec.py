@@ -52,7 +52,7 @@ def main() -> None:
     """Prints the figures; exit code 1 where a limit is passed."""
     parser = options_of(__doc__, 600)
     options_of_a_run(parser)
-    parser.add_argument("--wave-steps", type=int, default=0, help="by the sound that is made, after those by its mel")
+    parser.add_argument("--wave-steps", type=int, default=0, help="of the decoder, by the sound that is made")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
@@ -64,7 +64,7 @@ def main() -> None:
         by_mel = ["resynthesis=mel", "lr=1e-3", "seconds_per_batch=32", *only_at_the_end(options.steps)]
         model = trained(shards, folder / f"run-{options.seed}", by_mel, options)
         if options.wave_steps:
-            by_wave = ["lr=5e-4", "seconds_per_batch=8", "crop_s=1", f"begin_from={model}"]
+            by_wave = ["lr=5e-4", "seconds_per_batch=8", "crop_s=1", "freeze_codes=true", f"begin_from={model}"]
             by_wave += only_at_the_end(options.wave_steps)
             model = trained(shards, folder / f"run-{options.seed}-waves", by_wave, options)
         codec, network = load_codec(model, device="cpu"), load_model(model).model

@@ -20,9 +20,9 @@ from autosing.aligner.align import align_plain, sung_words
 from autosing.aligner.emissions import emissions, mixture, with_anything
 from autosing.aligner.paths import Places, place
 from autosing.aligner.shipped import load_aligner
-from autosing.signal.decode_stream import slices
 from autosing.signal.lyric_mel import lyric_mel
 from autosing.signal.resample import resample
+from autosing.signal.rows import slices
 from autosing.signal.score import Score, compose
 from autosing.signal.singer import sing
 from autosing.signal.studio import any_voice, record

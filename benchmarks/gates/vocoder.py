@@ -37,6 +37,7 @@ from autosing.training.run import train  # noqa: E402
 from autosing.training.shards import ShardSet  # noqa: E402
 
 Wave = npt.NDArray[np.float32]
+Make = Callable[[Wave, Wave], Wave]
 LEAST_VOICING = 0.95
 TRACK_HZ = 100
 
@@ -76,27 +77,39 @@ def main() -> None:
 
 def compared(name: str, held_out: ShardSet, model: Vocoder) -> bool:
     """Prints a row for the vocoder and one for Griffin-Lim; returns whether the vocoder is the better one."""
-    spec = model.spec
-    ways: dict[str, Callable[[Wave, Wave], Wave]] = {
-        "vocoder": lambda mel, hz: np.concatenate(list(synthesise(model, {"mel": mel}, hz))),
-        "Griffin-Lim": lambda mel, hz: griffin_lim(mel, spec),
-    }
-    figures: dict[str, npt.NDArray[np.float64]] = {}
+    ways = {"vocoder": vocoded(model), "Griffin-Lim": lambda mel, hz: griffin_lim(mel, model.spec)}
+    heard_s, figures = sum(len(wave) for wave, _ in recordings(held_out, model.spec)) / model.spec.sample_rate, {}
     for way, make in ways.items():
-        rows, spent_s, heard_s = [], 0.0, 0.0
-        for wave, f0_hz in recordings(held_out, spec):
-            mel = log_mel(wave, spec, len(wave) // spec.hop)
-            started = time.monotonic()
-            made = make(mel, f0_hz)
-            spent_s, heard_s = spent_s + time.monotonic() - started, heard_s + len(wave) / spec.sample_rate
-            tracks = [track(one, spec) for one in (made, wave)]
-            distance = multi_resolution_stft(made, wave).total
-            rows.append((distance, f0_rmse_cents(*tracks), voicing_f1(tracks[0], tracks[1])))
+        rows, spent_s = judged(make, held_out, model.spec)
         figures[way] = np.nanmean(rows, axis=0)
-        told = " | ".join(f"{value:.3f}" for value in figures[way])
-        print(f"| {name} | {way} | {told} | {spent_s / heard_s:.3f} |", flush=True)
+        print(row(name, way, rows, f"{spent_s / heard_s:.3f}"), flush=True)
     ours, theirs = figures["vocoder"], figures["Griffin-Lim"]
     return bool(ours[0] < theirs[0] and ours[1] < theirs[1] and ours[2] >= LEAST_VOICING)
+
+
+def row(name: str, way: str, rows: npt.NDArray[np.float64], *more: str) -> str:
+    """Returns a line of a table: the means of what `judged` gives."""
+    told = (f"{value:.3f}" for value in np.nanmean(rows, axis=0))
+    return f"| {' | '.join([name, way, *told, *more])} |"
+
+
+def vocoded(model: Vocoder) -> Make:
+    """Returns how a vocoder makes a wave of a mel and the F0 of each sample."""
+    return lambda mel, hz: np.concatenate(list(synthesise(model, {"mel": mel}, hz)))
+
+
+def judged(make: Make, held_out: ShardSet, spec: MelSpec) -> tuple[npt.NDArray[np.float64], float]:
+    """Returns MR-STFT, error of F0 in cents and F1 of voicing (N, 3) of what is made, and the seconds that it took."""
+    rows, spent_s = [], 0.0
+    for wave, f0_hz in recordings(held_out, spec):
+        mel = log_mel(wave, spec, len(wave) // spec.hop)
+        started = time.monotonic()
+        made = make(mel, f0_hz)
+        spent_s += time.monotonic() - started
+        tracks = [track(one, spec) for one in (made, wave)]
+        distance = multi_resolution_stft(made, wave).total
+        rows.append((distance, f0_rmse_cents(*tracks), voicing_f1(tracks[0], tracks[1])))
+    return np.array(rows), spent_s
 
 
 def recordings(held_out: ShardSet, spec: MelSpec) -> Iterator[tuple[Wave, Wave]]:

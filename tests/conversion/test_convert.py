@@ -1,6 +1,8 @@
 """The Python API: what a recording becomes, in which key, by whom, how loud, and what it refuses."""
 
-from dataclasses import replace
+import tracemalloc
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from autosing.signal.decode import Audio
 from autosing.signal.errors import CheckpointError, RowError, UsageError
 from autosing.signal.loudness import integrated_loudness
 from autosing.signal.resample import resample
+from autosing.signal.rows import DiskRows
+from autosing.signal.tape import Tape
 from autosing.synthesis.convert import Converted, Converter, Wanted, svc_of
 from autosing.synthesis.resynthesize import way_of
 
@@ -121,6 +125,49 @@ def test_pieces_are_the_whole(studio: Studio, kind: str, steps: int, monkeypatch
 
     monkeypatch.setattr(svc_sampling, "convert_mel", in_pieces)
     assert np.abs(made.convert(SONG, wanted).wave - whole.wave).max() < 1e-3
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Hears recordings as a whole, wherever they lie."""
+
+    features: ContractColumns
+
+    def check(self, names: Sequence[str]) -> None:
+        self.features.check(names)
+
+    def hear(self, audio: Audio | Tape) -> Any:
+        return self.features.hear(audio.audio() if isinstance(audio, Tape) else audio)
+
+
+def test_a_recording_of_several_sections_becomes_what_the_whole_would(studio: Studio) -> None:
+    loaded, way = load_model(studio.model("student", distilled=True)), way_of(str(studio.vocoder()))
+    features = ContractColumns("the model", loaded.contract)
+    long = Tape.of(recorded(np.tile(sung(9, 8.0), 16)[: 127 * HZ + 99]))
+    in_sections, whole = (
+        Converter(loaded, way, each).convert(long, Wanted(studio.singers[1])) for each in (features, InMemory(features))
+    )
+    assert len(in_sections.samples) == len(long.samples)
+    assert in_sections.facts["f0_medians_hz"] == whole.facts["f0_medians_hz"]
+    np.testing.assert_array_equal(in_sections.wave, whole.wave)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_a_recording(studio: Studio, plain: Converter) -> None:
+    """Of what numpy holds; `benchmarks/convert.py memory` has all of a process."""
+    verse, peaks = sung(9, 8.0)[:, None], []
+    plain.convert(SONG, Wanted(studio.singers[1]))
+    for minutes in (4, 8):
+        tape = Tape(DiskRows(np.float32, (1,)), HZ, "wav/pcm_16")
+        for _ in range(minutes * 60 // 8):
+            tape.samples.append(verse)  # type: ignore[attr-defined]
+        tracemalloc.start()
+        plain.convert(tape, Wanted(studio.singers[1]))
+        peaks.append(tracemalloc.get_traced_memory()[1] / 1e6)
+        tracemalloc.stop()
+    print(f"{peaks[0]:.1f} and {peaks[1]:.1f} MB")
+    # Four minutes are 23 MB of samples; voiced pitch is held for its median.
+    assert peaks[1] - peaks[0] < 1.0
 
 
 def test_models_of_stages_are_asked_for_by_name(studio: Studio) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from autosing.models.generation import TokenGenerator, Tokens
 from autosing.models.language import TokenLanguage, token_count
+from autosing.models.patterns import EMPTY
 from autosing.models.sampling import Sampling, chosen, guided, numbers, without_repetition
 from autosing.signal.errors import UsageError
 
@@ -148,9 +149,11 @@ def test_a_step_is_one_graph_and_the_same_for_every_place() -> None:
 
     step = torch.compile(model.step, backend=counting, fullgraph=True, dynamic=False)
     states = [(model.told(batch), model.heard(batch), model.caches(2, 8)) for _ in range(2)]
-    last = torch.tensor([20, 20])
+    last = torch.full((2, 1), EMPTY)
     for place in torch.arange(8):
-        one, other = step(last, place, *states[0]), model.step(last, place, *states[1])
+        one, other = (
+            s(last, place, model.times_s(place), *state) for s, state in ((step, states[0]), (model.step, states[1]))
+        )
         torch.testing.assert_close(one, other)
         last = other.argmax(-1)
     assert len(graphs) == 1

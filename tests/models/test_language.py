@@ -102,9 +102,22 @@ def test_products_tell_only_how_far_apart_in_time_two_tokens_are_even_late_in_a_
     assert found[1:] == pytest.approx([found[0]] * 2, abs=5e-3)
 
 
-def test_attention_of_the_eye_is_the_one_that_is_used() -> None:
+@pytest.mark.parametrize(("near_first", "least", "most"), [(True, 0.5, 1.0), (False, 0.0, 0.1)])
+def test_attention_begins_near_in_time_before_anything_is_learned(near_first: bool, least: float, most: float) -> None:
     torch.manual_seed(0)
-    attention, x = Attention(128), torch.randn(2, 7, 128)
+    attention, text, tokens = Attention(128, near_first), torch.randn(1, 100, 128), torch.randn(1, 250, 128)
+    text_s, tokens_s = torch.arange(100)[None] / 10, torch.arange(250)[None] / 25
+    seen = torch.ones(1, 1, 1, 100, dtype=torch.bool)
+    heard = attention.heard(0.3 * text, turns_at(text_s), seen)
+    weights_NL = attention.weights(0.3 * tokens, turns_at(tokens_s), heard, seen)[0].mean(0)
+    is_near_NL = (tokens_s[0, :, None] - text_s).abs() <= 0.3
+    assert least <= float((weights_NL * is_near_NL).sum(-1).mean().detach()) <= most
+
+
+@pytest.mark.parametrize("near_first", [True, False])
+def test_attention_of_the_eye_is_the_one_that_is_used(near_first: bool) -> None:
+    torch.manual_seed(0)
+    attention, x = Attention(128, near_first), torch.randn(2, 7, 128)
     turns, seen = turns_at(torch.arange(7)[None] / 25), torch.rand(2, 1, 7, 7) < 0.6
     seen |= torch.eye(7, dtype=torch.bool)
     heard = attention.heard(x, turns, seen)

@@ -20,7 +20,9 @@ from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.settings import DatasetEntry, Project
 from autosing.signal.decode import Audio, decode
 from autosing.signal.errors import CheckpointError, RowError, UsageError
+from autosing.signal.rows import DiskRows
 from autosing.signal.singer import song
+from autosing.signal.tape import Tape
 from autosing.signal.voice import voices
 
 HZ = 24_000
@@ -83,6 +85,42 @@ def test_what_was_asked_for_is_not_computed_again() -> None:
     heard = columns.hear(recording())
     first = heard.read(["a"])["a"]
     assert heard.read(["a", "b"])["a"] is first
+
+
+@pytest.fixture(scope="module")
+def long_recording() -> Audio:
+    """Two sections and a rest."""
+    return Audio(np.tile(recording(15.0).samples, (9, 1))[: 128 * HZ + 77], HZ, "wav/pcm_16")
+
+
+TRACKS = {"energy": "energy.energy", "f0_hz": "f0.f0_hz", "voiced": "f0.voiced", "ssl": "ssl.ssl"}
+
+
+@pytest.mark.parametrize("overrides", [(), ("ssl.model=log_mel", "f0.method=dio")])
+def test_sections_of_a_tape_are_the_whole(long_recording: Audio, overrides: Sequence[str]) -> None:
+    columns = ContractColumns("the model", contract_of(graph_of("index", *overrides), TRACKS), overrides)
+    whole, found = (columns.hear(each).read(list(TRACKS)) for each in (long_recording, Tape.of(long_recording)))
+    for name in TRACKS:
+        assert isinstance(found[name], DiskRows)
+        np.testing.assert_array_equal(found[name][:], whole[name])
+
+
+def test_windows_of_an_encoder_lie_in_sections_as_in_the_whole(checkpoint: Path, long_recording: Audio) -> None:
+    override = [f"ssl.model={checkpoint}"]
+    contract = contract_of(graph_of("index", *override), {"ssl": "ssl.ssl"})
+    columns = ContractColumns("the model", contract, override, device="cpu")
+    whole, found = (columns.hear(each).read(["ssl"])["ssl"] for each in (long_recording, Tape.of(long_recording)))
+    np.testing.assert_allclose(found[:], whole, atol=2e-2)
+
+
+def test_what_looks_at_the_whole_song_gets_the_whole_song(checkpoint: Path, long_recording: Audio) -> None:
+    """Praat's path, the mean that units take out, and noise that is taken off a stereo mix before it is one channel."""
+    override = ["f0.method=praat"]
+    contract = contract_of(graph_of("denoised", "denoise.audio=mix", *override), {"f0_hz": "f0.f0_hz"})
+    columns = ContractColumns("the model", contract, override)
+    stereo = Audio(np.hstack([long_recording.samples, 0.5 * long_recording.samples]), HZ, "wav/pcm_16")
+    whole, found = (columns.hear(each).read(["f0_hz"])["f0_hz"] for each in (stereo, Tape.of(stereo)))
+    np.testing.assert_array_equal(found, whole)
 
 
 @pytest.fixture

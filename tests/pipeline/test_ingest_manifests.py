@@ -258,7 +258,9 @@ def test_supervisions_are_lines_in_order_and_several_speakers_are_none(source: P
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"type": "MixedCut"}, "a MixedCut is made up of several recordings; save its audio first"),
+        ({"type": "SlowCut"}, "a SlowCut is no cut that is known (MonoCut, MultiCut, Cut, MixedCut, PaddingCut)"),
+        ({"type": "PaddingCut"}, "it is made of padding alone"),
+        ({"type": "MixedCut"}, "it has no tracks"),
         ({"recording": None}, "it has no recording"),
         ({"recording": cut()["recording"] | {"transforms": [{"name": "Speed"}]}}, "is to be transformed"),
         ({"recording": cut()["recording"] | {"sources": []}}, "has not exactly one source"),

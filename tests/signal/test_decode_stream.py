@@ -12,9 +12,10 @@ import pytest
 import soundfile
 
 from autosing.signal.decode import decode, encode
-from autosing.signal.decode_stream import Form, encode_blocks, examine, fitted, in_blocks, slices, stream
+from autosing.signal.decode_stream import Form, encode_blocks, examine, fitted, in_blocks, stream
 from autosing.signal.errors import RowError
 from autosing.signal.resample import resample, resample_blocks
+from autosing.signal.rows import slices
 
 Samples = npt.NDArray[np.float32]
 

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from autosing.signal import demucs as demucs_module
 from autosing.signal.demucs import DemucsVoice
 from autosing.signal.errors import UsageError
+from autosing.signal.voice_network import voice_of
 
 needs_demucs = pytest.mark.skipif(find_spec("demucs") is None, reason="the extra `stems` is not installed")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -51,7 +52,7 @@ def mix(n_frames: int, channels: int = 2) -> np.ndarray:
 
 def separated(model: DemucsVoice, samples: np.ndarray, sample_rate: int = HZ, block: int = 30_000) -> np.ndarray:
     blocks = (samples[start : start + block] for start in range(0, len(samples), block))
-    return np.concatenate(list(model.voice(blocks, sample_rate)))
+    return np.concatenate(list(voice_of(model, blocks, sample_rate)))
 
 
 @needs_demucs
@@ -67,7 +68,7 @@ def test_a_bag_is_loaded_and_gives_what_the_package_gives_for_a_window(tmp_path:
         networks = [load_safetensors_model(folder / f"sig{s}.safetensors") for s in (0, 1)]
     bag = BagOfModels(networks, [[1, 1, 1, 3], [1, 1, 1, 1]])
     expected = apply_model(bag, torch.from_numpy(samples.T[None].copy()), shifts=0, split=False)[0, 3].T
-    assert np.abs(model._voice(samples) - expected.numpy()).max() < 1e-5
+    assert np.abs(model.separate(samples.T[None].copy())[0].T - expected.numpy()).max() < 1e-5
     assert expected.abs().max() > 1e-4
 
 

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import pytest
 
 from autosing.signal.decode import decode
-from autosing.signal.decode_stream import slices
 from autosing.signal.framing import centres_s, frames
 from autosing.signal.resample import resample
+from autosing.signal.rows import slices
 from autosing.signal.score import accompaniment, compose
 from autosing.signal.singer import Song, song
 from autosing.signal.vocal_part import vocal_blocks

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
+from roformer_checkpoints import save_roformer
 
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.graph import Graph
@@ -154,6 +155,35 @@ def test_demucs_stems_have_the_form_of_the_mix(tmp_path: Path) -> None:
     for name in ("0.3 s", "8 kHz", "one sample"):
         mix, stems = decode(SONGS[name]), row(stage, SONGS[name])
         assert stems["vocals"].samples.shape == stems["backing"].samples.shape == mix.samples.shape
+
+
+@pytest.mark.skipif(find_spec("pymss_core") is None, reason="the extra `roformer` is not installed")
+def test_roformer_stems_have_the_form_of_the_mix(tmp_path: Path) -> None:
+    stage = Stems(method="roformer", model=save_roformer(tmp_path), separate_to="both", device="cpu")
+    for name in ("0.3 s", "8 kHz", "one sample"):
+        mix, stems = decode(SONGS[name]), row(stage, SONGS[name])
+        assert stems["vocals"].samples.shape == stems["backing"].samples.shape == mix.samples.shape
+        assert np.abs(stems["vocals"].samples + stems["backing"].samples - mix.samples).max() < 2.1 / 2**15
+
+
+def test_a_roformer_has_no_model_by_itself() -> None:
+    with pytest.raises(UsageError, match="`method: roformer` needs `model`, the path of its config and weights"):
+        Stems(method="roformer")
+
+
+def test_other_weights_and_another_config_are_another_definition(tmp_path: Path) -> None:
+    folder = Path(save_roformer(tmp_path / "model"))
+
+    def definition() -> str | None:
+        return graph(f"stages: {{stems: {{method: roformer, model: '{folder}'}}}}").definition("stems")
+
+    first = definition()
+    assert first == definition() is not None
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes() + b" ")
+    second = definition()
+    config = folder / "config_vocals.yaml"
+    config.write_text(config.read_text().replace("num_overlap: 2", "num_overlap: 4"))
+    assert len({first, second, definition()}) == 3
 
 
 def graph(text: str = "", **entry: Any) -> Graph:

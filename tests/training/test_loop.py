@@ -139,6 +139,7 @@ def test_a_recipe_of_ones_own_that_is_not_there_is_named(tmp_path: Path, recipe:
 
 
 BY_MEL = ("size=tiny", "resynthesis=mel", "adversarial_weight=0", "ema_decay=0", "quieter_db=0")
+BY_UNITS = ("size=tiny", "semantic=units", "n_semantic_tokens=12", "codes=codes_1,codes_2", "n_codes=10")
 OVERFIT = {
     "aligner": ["steps=500", "strength=0", "members=1", "conv_dim=16", "recurrent_dim=32"],
     "aligner_synthetic": ["steps=300", "strength=0", "members=2", "conv_dim=16", "recurrent_dim=32", "trim_s=0"],
@@ -150,13 +151,22 @@ OVERFIT = {
     "pitdyn": ["size=tiny", "dropout=0", "steps=120"],
     "semantic": ["size=tiny", "n_tokens=64", "code_dim=16", "text_weight=0", "steps=100"],
     "singer": ["size=tiny", "dropout=0", "margin_steps=20", "sung_only=false", "steps=40"],
+    "sm2a": [*BY_UNITS, "condition_dropout=0", "dropout=0", "steps=40"],
     "soft_units": ["size=tiny", "dropout=0", "masked_share=0", "n_units=12", "soft_dim=32", "steps=60"],
     "soft_hubert": ["dropout=0", "masked_share=0", "n_units=12", "soft_dim=32", "steps=120", "schedule=cosine"],
     "acoustic": ["size=tiny", "steps=130", "singer_dropout=0"],
     "svc": ["size=tiny", "content=units", "n_tokens=12", "singer_dropout=0", "dropout=0", "ema_decay=0", "steps=200"],
     # Of a teacher that has learned the same samples.
     "svc_student": ["objective=trajectory", "grid=10", "solver=euler", "singer_dropout=0", "ema_decay=0", "steps=60"],
-    "t2s": ["size=tiny", "target=units", "n_tokens=12", "condition_dropout=0", "dropout=0", "steps=80"],
+    "t2s": [
+        "size=tiny",
+        "text_times=even",
+        "target=units",
+        "n_tokens=12",
+        "condition_dropout=0",
+        "dropout=0",
+        "steps=80",
+    ],
     # With what the toy's mels depend on, which the recipe itself goes without.
     "soft_vc": ["size=tiny", "steps=130", "schedule=cosine", "use_f0=true", "use_singer=true", "singer_dropout=0"],
     "toy_gan:recipe": ["steps=300", "adversarial=0"],

@@ -102,7 +102,8 @@ OF_SOUND = {
     "semantic": ["n_tokens=16", "code_dim=4"],
     "soft_units": ["n_units=12"],
     "pitdyn": [],
-    "t2s": ["target=units", "n_tokens=12", "guided_weight=1"],
+    "t2s": ["text_times=even", "target=units", "n_tokens=12", "guided_weight=1"],
+    "sm2a": ["semantic=units", "n_semantic_tokens=12", "codes=codes_1,codes_2", "n_codes=10", "unrolled_share=0.5"],
     "soft_hubert": ["n_units=12", "pitch_bins=40", "dynamic_bins=8", "unmasked_weight=0.5", "masked_span=3"],
 }
 

@@ -26,11 +26,13 @@ from autosing.training.recipes import t2s
 from autosing.training.run import train
 from autosing.training.sample import Sample
 from autosing.training.shards import ShardSet
-from autosing.training.tasks.t2s import BACKING, T2sTask
-from autosing.training.tasks.t2s_losses import diagonality, nearness, with_others_text
+from autosing.training.tasks.language_losses import with_others
+from autosing.training.tasks.language_task import BACKING
+from autosing.training.tasks.t2s import T2sTask
+from autosing.training.tasks.t2s_losses import diagonality, nearness
 
-GIVEN: Mapping[str, Any] = {"size": "tiny", "target": "units", "n_tokens": 12}
-TINY = ["size=tiny", "target=units", "n_tokens=12", "seconds_per_batch=6", "warmup_steps=2"]
+GIVEN: Mapping[str, Any] = {"size": "tiny", "target": "units", "n_tokens": 12, "text_times": "even"}
+TINY = ["size=tiny", "text_times=even", "target=units", "n_tokens=12", "seconds_per_batch=6", "warmup_steps=2"]
 
 
 def coded_sample(number: int) -> ToySample:
@@ -113,7 +115,7 @@ def test_lines_stay_lines(letters_set: Path) -> None:
 
 
 def test_text_may_have_the_times_of_its_words(letters_set: Path) -> None:
-    task, samples = t2s(**GIVEN, text_times="words").task(Manifest.read(letters_set)), samples_of(letters_set)
+    task, samples = t2s(**{**GIVEN, "text_times": "words"}).task(Manifest.read(letters_set)), samples_of(letters_set)
     batch = task.collate(samples[:1], training=False)
     for word in samples[0].info["words"]:
         at = 1 + text_of(batch, 0).index(word["text"])
@@ -152,7 +154,7 @@ def test_conditions_are_withheld_in_training_alone_and_as_often_as_set(letters_s
 
 def test_settings_reach_the_model(letters_set: Path) -> None:
     """AutoSing's constructor passed on tunables of its own making, so those that were set did nothing."""
-    settings = {"mlp": "gelu", "dropout": 0.25, "use_singer": False, "use_pace": False, "letters": "classes"}
+    settings = {"mlp": "gelu", "dropout": 0.25, "singer": "none", "use_pace": False, "letters": "classes"}
     model = t2s(**GIVEN, **settings).task(Manifest.read(letters_set)).build().language
     assert (model.fields.mlp, model.fields.dropout, dict(model.fields.conditions)) == ("gelu", 0.25, {})
     assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {0.25}
@@ -191,7 +193,7 @@ def test_diagonality_is_1_where_attention_goes_to_what_is_sung(letters_set: Path
 def test_others_lyrics_are_those_of_the_neighbour_over_the_own_time(letters_set: Path) -> None:
     task, samples = t2s(**GIVEN).task(Manifest.read(letters_set)), samples_of(letters_set)
     batch = tensors(task.collate(samples, training=False))
-    other = with_others_text(batch)
+    other = with_others(batch, "text")
     for row in range(1, 6):
         n = int(other["text_counts"][row])
         assert torch.equal(other["text"][row, :n], batch["text"][row - 1, :n])
@@ -257,9 +259,9 @@ def test_settings_that_do_not_fit_are_refused(
 def test_a_set_without_singers_is_refused_unless_none_is_wanted(tmp_path: Path) -> None:
     samples = [replace(letters_sample(n), singer=None) for n in range(2)]
     manifest = Manifest.read(write_set(tmp_path / "set", {"train": [samples]}))
-    with pytest.raises(MissingColumn, match=r"names no singer; .* or set use_singer=false"):
+    with pytest.raises(MissingColumn, match=r"names no singer; .* or set singer=none"):
         t2s(**GIVEN).task(manifest)
-    assert t2s(**GIVEN, use_singer=False).task(manifest).fields.conditions.keys() == {"pace"}
+    assert t2s(**GIVEN, singer="none").task(manifest).fields.conditions.keys() == {"pace"}
 
 
 def test_samples_that_do_not_fit_are_named(letters_set: Path) -> None:
@@ -268,7 +270,7 @@ def test_samples_that_do_not_fit_are_named(letters_set: Path) -> None:
     with pytest.raises(DataError, match=rf"{sample.key} has units 11, but n_tokens is 5; set it to how many there are"):
         t2s(**{**GIVEN, "n_tokens": 5}).task(manifest).collate([sample], training=True)
     with pytest.raises(DataError, match=r"has no time; build the set with `words: true`, or set text_times=even"):
-        t2s(**GIVEN, text_times="lines").task(manifest).collate([wordless], training=True)
+        t2s(**{**GIVEN, "text_times": "lines"}).task(manifest).collate([wordless], training=True)
     with pytest.raises(DataError, match=r"is a crop, whose text is not known .* or set crop_s=0"):
         t2s(**GIVEN).task(manifest).collate([wordless.cropped(0.5, manifest.columns)], training=True)
     with pytest.raises(DataError, match=r"has no units; build the set again"):
@@ -298,7 +300,7 @@ def test_lyrics_that_were_never_heard_are_sung_in_their_order(tmp_path: Path) ->
     told = {name.removeprefix("valid/"): value for name, value in result.metrics.items()}
     assert told["perplexity"] < 0.8 * told["bigram_perplexity"] and told["lyrics_gap"] > 1.3
     assert result.model is not None
-    task: T2sTask = t2s(**GIVEN, text_times="words").task(Manifest.read(data))
+    task: T2sTask = t2s(**{**GIVEN, "text_times": "words"}).task(Manifest.read(data))
     held_out = ShardSet.open(data, "valid")
     unheard = [held_out.read(number, ["units"]) for number in range(40)]
     model: Any = load_model(result.model).model

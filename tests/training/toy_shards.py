@@ -26,8 +26,15 @@ SINGERS = ("ada", "ben")
 N_MELS, N_UNITS = 100, 12
 AUDIO_HZ = 24_000
 DIMS = {"mel": N_MELS, "lyric_mel": 40, "ssl": N_UNITS + 2}
+N_CODES = 10
 CODES = {"codes_1": ("uint16", "25/2"), "codes_2": ("uint16", "25/1")}
-MORE = {"lyric_mel": ("float16", "50/1"), "ssl": ("float16", "50/1"), "voice_activity": ("uint8", "50/1"), **CODES}
+MORE = {
+    "codes_3": ("uint16", "50/1"),
+    "lyric_mel": ("float16", "50/1"),
+    "ssl": ("float16", "50/1"),
+    "voice_activity": ("uint8", "50/1"),
+    **CODES,
+}
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ def sung_sample(number: int, seconds: float) -> ToySample:
     names = [list(letters)[letter] for letter in order]
     phones = tuple((letters[name], 0.1 * n + 0.02, 0.1 * n + 0.1) for n, name in enumerate(names))
     plain = toy_sample(number, seconds)
-    series = {**plain.series, "lyric_mel": bands.astype(np.float16)}
+    series = {**with_codes(plain).series, "lyric_mel": bands.astype(np.float16)}
     return ToySample(plain.key, seconds, plain.singer, series, "".join(names), phones)
 
 
@@ -102,8 +109,21 @@ def voiced_sample(number: int, seconds: float) -> ToySample:
     wave = sum(np.sin(2 * np.pi * k * turns) * 0.5**k for k in range(1, 6)) * (f0_hz > 0)
     noise = 0.02 * np.random.default_rng([4, number]).standard_normal(len(wave))
     sung = np.ones(len(heard), np.uint8)
-    series = {**sample.series, "ssl": heard.astype(np.float16), "voice_activity": sung}
+    series = {**with_codes(sample).series, "ssl": heard.astype(np.float16), "voice_activity": sung}
     return replace(sample, series=series, audio=(0.3 * wave + noise).astype(np.float32))
+
+
+def with_codes(sample: ToySample) -> ToySample:
+    """Returns a sample with two levels of codes: of the unit and the singer, and of the unit and the coarse code."""
+    units, singer = sample.series["units"].astype(np.int64), SINGERS.index(sample.singer or SINGERS[0])
+    counts = {name: frames(round(sample.seconds * 1000), 1000, Fraction(rate)) for name, (_, rate) in CODES.items()}
+    at = {
+        name: units[nearest_frames(counts[name], Fraction(rate), len(units), Fraction(50))]
+        for name, (_, rate) in CODES.items()
+    }
+    coarse = (at["codes_1"] + 3 * singer) % N_CODES
+    fine = (at["codes_2"] + 2 * coarse[np.minimum(np.arange(counts["codes_2"]) // 2, len(coarse) - 1)]) % N_CODES
+    return replace(sample, series={**sample.series, "codes_1": coarse.astype("u2"), "codes_2": fine.astype("u2")})
 
 
 def toy_samples(n: int, first: int = 0) -> list[ToySample]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from autosing.conversion.inputs import Input
 from autosing.conversion.mixes import Parts, Separator, mixed
@@ -12,8 +12,10 @@ from autosing.conversion.outputs import Outputs
 from autosing.conversion.text import Outcome, Progress
 from autosing.signal.decode import Audio, decode
 from autosing.signal.errors import RowError, UsageError
+from autosing.signal.tape import Tape
 from autosing.synthesis.convert import Converted, Converter, Wanted
 
+Sound = TypeVar("Sound", Audio, Tape)
 SOME_FAILED = 3
 
 
@@ -67,46 +69,57 @@ class Job:
     def _converted(self, given: Input, path: Path, tell: Callable[[str], None]) -> tuple[Converted, dict[str, Any]]:
         started = time.perf_counter()
         wanted = replace(self.wanted, **given.changes)
-        data = given.path.read_bytes()
         tell("separation" if self.separator else "decoding")
-        parts = self._parts(data)
-        del data
+        parts = self._parts(given.path)
         separating_s = time.perf_counter() - started
         made = self.converter.convert(parts.voice, wanted, tell)
-        wave, rate, facts = made.wave, made.sample_rate, {"source_file": str(given.path), **made.facts}
+        samples, rate, facts = made.samples, made.sample_rate, {"source_file": str(given.path), **made.facts}
         if parts.backing is not None:
-            wave, gain_db = mixed(wave, rate, parts.backing)
+            samples, gain_db = mixed(samples, rate, parts.backing)
             rate = parts.backing.sample_rate
             facts["mix"] = {"gain_db": gain_db, "separator": self.separator.told() if self.separator else None}
             facts["realtime_factors"]["separation"] = round(separating_s / facts["source"]["seconds"], 5)
         facts |= {"warnings": list(made.warnings), "sample_rate_hz": rate, **self.made_with}
         facts["wanted"] = asdict(wanted)
-        self.outputs.write(path, wave, rate, facts)
+        self.outputs.write(path, samples, rate, facts)
         return made, facts
 
-    def _parts(self, data: bytes) -> "_Given":
+    def _parts(self, path: Path) -> "_Given":
         if self.separator is not None:
-            found: Parts = self.separator.parts(data)
+            found: Parts = self.separator.parts(path.read_bytes())
             return _Given(found.voice, found.backing)
-        return _Given(decode(data), None if self.backing is None else read_sound(self.backing))
+        return _Given(Tape.decoded(path), None if self.backing is None else read_tape(self.backing))
 
 
 @dataclass(frozen=True)
 class _Given:
     """A voice, and what it is mixed with."""
 
-    voice: Audio
-    backing: Audio | None
+    voice: Tape
+    backing: Tape | None
 
 
 def read_sound(path: Path) -> Audio:
-    """Returns the decoded recording of a file.
+    """Returns the decoded recording of a file, in memory.
 
     Raises:
         UsageError: it cannot be read or decoded.
     """
+    return _read(path, decode)
+
+
+def read_tape(path: Path) -> Tape:
+    """Returns the decoded recording of a file, on disk.
+
+    Raises:
+        UsageError: it cannot be read or decoded.
+    """
+    return _read(path, Tape.decoded)
+
+
+def _read(path: Path, decoded: Callable[[Path], Sound]) -> Sound:
     try:
-        return decode(path.read_bytes())
+        return decoded(path)
     except (OSError, RowError) as error:
         raise UsageError(f"{path}: {error}") from error
 

@@ -5,27 +5,28 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from autosing.pipeline.settings import STEMS, DatasetEntry, Project
 from autosing.pipeline.song import Song
 from autosing.pipeline.stages.stems import Stems
-from autosing.signal.decode import Audio, decode
+from autosing.signal.decode import Audio
 from autosing.signal.errors import RowError
 from autosing.signal.faults import peak
-from autosing.signal.resample import resample
+from autosing.signal.resample import resample_blocks
+from autosing.signal.rows import DiskRows, Rows, Scaled, slices
+from autosing.signal.tape import Tape
 from autosing.synthesis.conversion.levels import limit_db
 
-Wave = npt.NDArray[np.float32]
 MIX = "index.audio"
+BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Parts:
     """A voice and what it is sung to."""
 
-    voice: Audio
-    backing: Audio
+    voice: Tape
+    backing: Tape
 
 
 class Separator:
@@ -59,25 +60,28 @@ class Separator:
         (outcome,) = self.stage.process([song], self._model)
         if isinstance(outcome, RowError):
             raise outcome
-        return Parts(decode(outcome["vocals"]), decode(outcome["backing"]))
+        return Parts(Tape.decoded(outcome["vocals"]), Tape.decoded(outcome["backing"]))
 
     def told(self) -> dict[str, Any]:
         """Returns its settings as JSON."""
         return self.stage.settings()
 
 
-def mixed(voice: Wave, sample_rate: int, backing: Audio) -> tuple[Wave, float]:
-    """Returns voice (T,) and backing together, (T, C) at the backing's rate, and the gain in dB that keeps their peak.
+def mixed(voice: Rows, sample_rate: int, backing: Audio | Tape) -> tuple[Rows, float]:
+    """Returns voice and backing together, (T, C) at the backing's rate, and the gain in dB that keeps their peak.
 
     Args:
-        voice: at the level that it is to have in the mix.
+        voice: (T,) or (T, 1), at the level that it is to have in the mix.
         sample_rate: of the voice, in Hz.
         backing: as long as the voice, or longer or shorter: the longer one gives the length.
     """
-    voice = resample(voice, sample_rate, backing.sample_rate)
-    together = np.zeros((max(len(voice), len(backing.samples)), backing.samples.shape[1]), np.float32)
-    together[: len(backing.samples)] = backing.samples
-    together[: len(voice)] += voice[:, None]
+    channels = backing.samples.shape[1]
+    together = DiskRows(np.float32, (channels,))
+    blocks = (block.reshape(-1, 1) for block in slices(voice, BLOCK))
+    for block in resample_blocks(blocks, sample_rate, backing.sample_rate):
+        under = backing.samples[len(together) : len(together) + len(block)]
+        together.append(np.pad(under, ((0, len(block) - len(under)), (0, 0))) + block)
+    for first in range(len(together), len(backing.samples), BLOCK):
+        together.append(backing.samples[first : first + BLOCK])
     gain_db = limit_db(peak(together), 0.0)
-    together *= np.float32(10 ** (gain_db / 20))
-    return together, gain_db
+    return Scaled(together, 10 ** (gain_db / 20)), gain_db

@@ -5,13 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from autosing.models.folder import write_whole
 from autosing.signal.errors import UsageError
+from autosing.signal.rows import Rows, slices
 
-Wave = npt.NDArray[np.float32]
 Format = Literal["wav", "flac"]
 SUFFIXES = (".wav", ".flac")
 BLOCK = 1 << 20
@@ -57,8 +54,8 @@ class Outputs:
         """Returns where the output of a name goes."""
         return self.file or self.folder.joinpath(f"{name}.{self.format}")
 
-    def write(self, path: Path, wave: Wave, sample_rate: int, facts: dict[str, Any]) -> None:
-        """Writes a wave (T,) or (T, C) and its facts; the sound comes last and whole.
+    def write(self, path: Path, wave: Rows, sample_rate: int, facts: dict[str, Any]) -> None:
+        """Writes a wave (T,) or (T, C), which may lie on disk, and its facts; the sound comes last and whole.
 
         Args:
             path: of the sound.
@@ -75,14 +72,14 @@ class Outputs:
         finally:
             draft.unlink(missing_ok=True)
 
-    def _write_sound(self, path: Path, wave: Wave, sample_rate: int) -> None:
+    def _write_sound(self, path: Path, wave: Rows, sample_rate: int) -> None:
         import soundfile
 
-        channels = 1 if wave.ndim == 1 else wave.shape[1]
+        channels = 1 if len(wave.shape) == 1 else wave.shape[1]
         kind = {"format": self.format.upper(), "subtype": f"PCM_{self.bits}"}
         with soundfile.SoundFile(path, "w", sample_rate, channels, **kind) as file:
-            for first in range(0, len(wave), BLOCK):
-                file.write(wave[first : first + BLOCK])
+            for block in slices(wave, BLOCK):
+                file.write(block)
 
 
 def sidecar_of(path: Path) -> Path:

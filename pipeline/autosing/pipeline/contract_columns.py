@@ -1,4 +1,4 @@
-"""The columns that a model was trained on, computed of one recording in memory by the stages that its contract names.
+"""The columns that a model was trained on, computed of one recording by the stages that its contract names.
 
 Nothing is read from a data set or written to one. What the columns mean must be what they meant in training: stages,
 settings and models are compared with the contract, paths aside.
@@ -10,14 +10,16 @@ from dataclasses import fields
 from typing import Any
 
 from autosing.pipeline.dataset import INDEX, PROBE, split_address
-from autosing.pipeline.graph import Graph, Instance, Voice, reads_index
+from autosing.pipeline.graph import Graph, Voice, reads_index
 from autosing.pipeline.record import definition_of
+from autosing.pipeline.sections import computed
 from autosing.pipeline.settings import STEMS, DatasetEntry, Project
 from autosing.pipeline.song import Song
 from autosing.pipeline.stage import FittedStage, Stage
 from autosing.pipeline.work import Models
 from autosing.signal.decode import Audio
-from autosing.signal.errors import CheckpointError, RowError, UsageError
+from autosing.signal.errors import CheckpointError, UsageError
+from autosing.signal.tape import Tape
 
 DENOISE = "denoise"
 AUDIO = f"{INDEX}.audio"
@@ -77,8 +79,12 @@ class ContractColumns:
                 )
         self._checked.update(wanted)
 
-    def hear(self, audio: Audio) -> "Heard":
-        """Returns a recording whose columns can be asked for."""
+    def hear(self, audio: Audio | Tape) -> "Heard":
+        """Returns a recording whose columns can be asked for.
+
+        Those of a tape are computed a section at a time, and series lie on disk; where a stage looks at the whole song
+        (Praat's pitch, an encoder that brings it to one level), this one is held in memory for it.
+        """
         return Heard(self, audio)
 
     def compute(self, song: Song, names: Sequence[str]) -> dict[str, Any]:
@@ -91,15 +97,17 @@ class ContractColumns:
         addresses = {name: self._address(name) for name in names}
         for instance in self._chain(split_address(address)[0] for address in addresses.values()):
             if instance not in DONE_BEFORE and not self._is_known(instance, song):
-                self._apply(self._graph[instance], song)
+                self._apply(instance, song)
         return {name: song.values[address] for name, address in addresses.items()}
 
-    def song(self, audio: Audio) -> Song:
+    def song(self, audio: Audio | Tape) -> Song:
         """Returns a recording as the stages see it: its own voice, or denoised where the training set's was."""
         names = self._chain(split_address(address)[0] for address in self._contract["columns"].values())
         voice = f"{DENOISE}.audio" if self._graph.voice == "denoised" else AUDIO
         addresses = {"mix": AUDIO, "vocals": AUDIO, "voice": voice}
         values = {f"{INDEX}.{column}": None for column in reads_index(self._graph, names)}
+        if isinstance(audio, Tape) and voice == AUDIO:
+            audio = audio.mono
         return Song("recording", values, addresses, decoded={AUDIO: audio})
 
     def _built(self, overrides: Iterable[str], device: str) -> Graph:
@@ -178,18 +186,18 @@ class ContractColumns:
     def _is_known(self, instance: str, song: Song) -> bool:
         return all(f"{instance}.{column.name}" in song.values for column in self._graph[instance].columns)
 
-    def _apply(self, instance: Instance, song: Song) -> None:
-        (outcome,) = instance.stage.process([song], self._models.of(instance.stage, None))
-        if isinstance(outcome, RowError):
-            raise outcome
-        for column in instance.columns:
-            song.values[f"{instance.name}.{column.name}"] = column.canonical(outcome.get(column.name))
+    def _apply(self, name: str, song: Song) -> None:
+        song.values |= computed(self._graph, name, song, self._models.of(self._graph[name].stage, None))
+        voice = f"{name}.audio"
+        if name == DENOISE and song.is_on_tape:
+            song.take_tape(voice, Tape.decoded(song.values[voice]).mono)
+            song.values[voice] = None
 
 
 class Heard:
     """One recording, with the columns that were computed of it so far."""
 
-    def __init__(self, columns: ContractColumns, audio: Audio) -> None:
+    def __init__(self, columns: ContractColumns, audio: Audio | Tape) -> None:
         self._columns, self._song = columns, columns.song(audio)
 
     def read(self, names: Sequence[str]) -> dict[str, Any]:

@@ -41,17 +41,33 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """How far the values of a stage look: what is sung farther away changes none of them.
+
+    Args:
+        context_s: on either side.
+        period_s: where sections of a song begin must be a whole number of these from its start, so that windows or
+            blocks lie in a section as they lie in the song.
+    """
+
+    context_s: float
+    period_s: Fraction = Fraction(1)
+
+
+@dataclass(frozen=True)
 class Stage(ABC):
     """Maps songs to rows of columns. Fields are settings.
 
     `version` rises when the same settings mean other values. A stage that is not `by_default` runs where it is asked
-    for, or where another stage reads it. One that `streams` reads its audio by `Song.form` and `Song.blocks` alone.
+    for, or where another stage reads it. One that `streams` reads its audio by `Song.form` and `Song.blocks` alone, one
+    that `slices` its series by slices alone: they may be `Rows` on disk.
     One that `keeps` its values has them stored, unless a setting `keep` says otherwise.
     """
 
     version: ClassVar[int] = 1
     by_default: ClassVar[bool] = True
     streams: ClassVar[bool] = False
+    slices: ClassVar[bool] = False
     keep: ClassVar[bool] = True
 
     @abstractmethod
@@ -87,6 +103,10 @@ class Stage(ABC):
 
     def setup(self) -> Any:
         """Returns what `process` gets as `model`: whatever is loaded once per worker."""
+        return None
+
+    def reach(self, model: Any) -> Reach | None:
+        """Returns how far values look, with what `setup` gave; None where all of the song may change any of them."""
         return None
 
     def settings(self) -> dict[str, Any]:

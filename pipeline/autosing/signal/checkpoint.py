@@ -1,7 +1,7 @@
 """Pretrained checkpoints of the Hugging Face format: a local folder or a hub id. Safetensors only, no foreign code."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,7 +97,7 @@ class Checkpoint:
             UsageError: there is none; the message says why and names the ways out.
         """
         reason = "it is neither a folder nor to be had from the local Hugging Face cache or the hub"
-        for folder in self._folders(needed):
+        for folder in model_folders(self.model, [CONFIG, PREPROCESSOR, needed, "*.index.json"]):
             if any(folder.glob(needed)):
                 return folder
             reason = f"it has no {needed}"
@@ -108,17 +108,22 @@ class Checkpoint:
             "model.safetensors), or take the stage's weight-free way (for ssl: `model: mfcc`)"
         )
 
-    def _folders(self, needed: str) -> Iterator[Path]:
-        """Yields where its files may be: the local folder, or the cached snapshot of a hub id and then the hub's."""
-        if Path(self.model).is_dir():
-            yield Path(self.model)
-        elif self.model.count("/") == 1 and not self.model.startswith((".", "/", "~")):
-            from huggingface_hub import snapshot_download
 
-            wanted = [CONFIG, PREPROCESSOR, needed, "*.index.json"]
-            for cached_only in (True, False):
-                with suppress(OSError):
-                    yield Path(snapshot_download(self.model, allow_patterns=wanted, local_files_only=cached_only))
+def model_folders(model: str, patterns: Sequence[str]) -> Iterator[Path]:
+    """Yields where a model's files may be: the local folder, or the cached snapshot of a hub id and then the hub's.
+
+    Args:
+        model: a hub id or the path of a folder.
+        patterns: globs of the files that are fetched.
+    """
+    if Path(model).is_dir():
+        yield Path(model)
+    elif model.count("/") == 1 and not model.startswith((".", "/", "~")):
+        from huggingface_hub import snapshot_download
+
+        for cached_only in (True, False):
+            with suppress(OSError):
+                yield Path(snapshot_download(model, allow_patterns=list(patterns), local_files_only=cached_only))
 
 
 def _json(path: Path) -> dict[str, Any]:

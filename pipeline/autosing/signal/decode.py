@@ -1,26 +1,30 @@
-"""Sound files in memory to samples and back: libsndfile first, FFmpeg for what libsndfile cannot read.
+"""Sound files to samples and back: libsndfile first, FFmpeg for what libsndfile cannot read.
 
-Files come from strangers. Nothing is allocated from what a header claims, nothing but the given bytes is opened, and
-every input ends as `Audio` or as a `RowError`.
+Files come from strangers. Nothing is allocated from what a header claims, nothing but the given bytes or the given file
+is opened, and every input ends as `Audio` or as a `RowError`.
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from autosing.signal.errors import RowError
+from autosing.signal.rows import Rows, slices
 
 if TYPE_CHECKING:
     import av
     import soundfile
 
 Samples = npt.NDArray[np.float32]
+Encoded = bytes | Path
+"""A sound file: its bytes, or where it lies, which is read as it is decoded."""
 
 MAX_SAMPLES = 2**30
 """The most values (frames x channels) of one file: 4 GiB, or 3.4 hours of stereo at 44.1 kHz."""
@@ -75,7 +79,7 @@ class Opened:
     codec: str
 
 
-def decode(data: bytes) -> Audio:
+def decode(data: Encoded) -> Audio:
     """Returns the samples of an encoded sound file.
 
     Raises RowError where the file is no sound, is empty, breaks off with a decoding error, holds values that are not
@@ -103,43 +107,59 @@ def to_mono(samples: Samples) -> Samples:
 
     The exception saves recordings whose channels are in opposite phase.
     """
-    channels = [np.ascontiguousarray(samples[:, c]) for c in range(samples.shape[1])]
-    if len(channels) == 1:
-        return channels[0]
-    mean = channels[0] / np.float32(len(channels))
-    for channel in channels[1:]:
-        mean += channel / np.float32(len(channels))
-    loudest = max(channels, key=_power)
-    return mean if 100 * _power(mean) >= _power(loudest) else loudest
+    chosen = mono_of(samples)
+    return chosen(samples)
+
+
+def mono_of(samples: Rows) -> Callable[[Samples], Samples]:
+    """Returns what makes `to_mono` of (T, C) samples of any part of them (n, C)."""
+    n_channels = samples.shape[1]
+    if n_channels == 1:
+        return lambda part: np.ascontiguousarray(part[:, 0])
+    powers = np.zeros(n_channels + 1)
+    for block in slices(samples, _BLOCK_VALUES):
+        powers += [_power(_mean(block)), *(_power(np.ascontiguousarray(channel)) for channel in block.T)]
+    loudest = int(powers[1:].argmax())
+    if 100 * powers[0] >= powers[1 + loudest]:
+        return _mean
+    return lambda part: np.ascontiguousarray(part[:, loudest])
+
+
+def _mean(samples: Samples) -> Samples:
+    """Returns the mean of the channels of (T, C) samples."""
+    n_channels = np.float32(samples.shape[1])
+    mean = np.ascontiguousarray(samples[:, 0]) / n_channels
+    for channel in samples.T[1:]:
+        mean += np.ascontiguousarray(channel) / n_channels
+    return mean
 
 
 def _power(wave: Samples) -> float:
     return float(np.dot(wave, wave))
 
 
-def _decode_libsndfile(data: bytes) -> Audio:
+def _decode_libsndfile(data: Encoded) -> Audio:
     with open_libsndfile(data) as opened:
         return Audio(_gather(opened.blocks), opened.sample_rate, opened.codec)
 
 
-def _decode_ffmpeg(data: bytes) -> Audio:
+def _decode_ffmpeg(data: Encoded) -> Audio:
     with open_ffmpeg(data) as opened:
         return Audio(_gather(opened.blocks), opened.sample_rate, opened.codec)
 
 
 @contextmanager
-def open_libsndfile(data: bytes) -> Iterator[Opened]:
+def open_libsndfile(data: Encoded) -> Iterator[Opened]:
     """Opens a sound file for libsndfile; its blocks end with `SoundFileError` where libsndfile stops too early."""
     import soundfile
 
-    stream = _Bytes(data)
-    with soundfile.SoundFile(stream) as file:
+    with _opened(data) as stream, soundfile.SoundFile(stream) as file:
         codec = f"{file.format}/{file.subtype}".lower()
-        yield Opened(_checked(_libsndfile_blocks(file, stream, len(data))), file.samplerate, codec)
+        yield Opened(_checked(_libsndfile_blocks(file, stream)), file.samplerate, codec)
 
 
 @contextmanager
-def open_ffmpeg(data: bytes) -> Iterator[Opened]:
+def open_ffmpeg(data: Encoded) -> Iterator[Opened]:
     """Opens a sound file for FFmpeg.
 
     Raises:
@@ -149,9 +169,12 @@ def open_ffmpeg(data: bytes) -> Iterator[Opened]:
 
     options = {"format_whitelist": _FFMPEG_FORMATS, "protocol_whitelist": "none"}
     try:
-        with av.open(
-            io.BytesIO(data), "r", container_options=options, metadata_errors="ignore", io_open=_refuse_to_open
-        ) as container:
+        with (
+            _opened(data) as file,
+            av.open(
+                file, "r", container_options=options, metadata_errors="ignore", io_open=_refuse_to_open
+            ) as container,
+        ):
             stream = next((s for s in container.streams.audio if s.codec_context), None)
             if stream is None:
                 raise RowError("the file holds no audio of a known coding; replace it or leave it out")
@@ -168,6 +191,10 @@ def open_ffmpeg(data: bytes) -> Iterator[Opened]:
         raise RowError(f"the file cannot be decoded ({reason}); replace it or leave it out") from None
 
 
+def _opened(data: Encoded) -> BinaryIO:
+    return _File(io.FileIO(str(data))) if isinstance(data, Path) else _Bytes(data)
+
+
 class _Bytes(io.BytesIO):
     """Bytes that stay where they are when a damaged header sends libsndfile to before their start."""
 
@@ -175,7 +202,14 @@ class _Bytes(io.BytesIO):
         return self.tell() if whence == io.SEEK_SET and offset < 0 else super().seek(offset, whence)
 
 
-def _libsndfile_blocks(file: "soundfile.SoundFile", stream: io.BytesIO, n_bytes: int) -> Iterator[Samples]:
+class _File(io.BufferedReader):
+    """A file that stays where it is, too."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self.tell() if whence == io.SEEK_SET and offset < 0 else super().seek(offset, whence)
+
+
+def _libsndfile_blocks(file: "soundfile.SoundFile", stream: BinaryIO) -> Iterator[Samples]:
     import soundfile
 
     _check_format(file.samplerate, file.channels)
@@ -183,9 +217,14 @@ def _libsndfile_blocks(file: "soundfile.SoundFile", stream: io.BytesIO, n_bytes:
     while len(block := file.read(n_frames, dtype="float32", always_2d=True)):
         n_read += len(block)
         yield block
-    unread = n_bytes - stream.tell() if file.format in ("FLAC", "MP3", "OGG") else 0
+    unread = _bytes_left(stream) if file.format in ("FLAC", "MP3", "OGG") else 0
     if not n_read or unread > _UNREAD_BYTES:
         raise soundfile.SoundFileError("libsndfile stopped before the end of the file")
+
+
+def _bytes_left(stream: BinaryIO) -> int:
+    here = stream.tell()
+    return stream.seek(0, io.SEEK_END) - here
 
 
 def _refuse_to_open(url: str, flags: int, options: dict[str, str]) -> NoReturn:

@@ -9,12 +9,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
-from autosing.signal.decode import Audio, Opened, Samples, open_ffmpeg, open_libsndfile
+from autosing.signal.decode import Audio, Encoded, Opened, Samples, open_ffmpeg, open_libsndfile
 from autosing.signal.errors import RowError
+
+if TYPE_CHECKING:
+    from autosing.signal.tape import Tape
 
 MAX_FLAC_CHANNELS = 8
 
@@ -46,13 +49,13 @@ class Form:
         return 24 if self.codec.rsplit("/", 1)[-1] in _DEEP else 16
 
     @classmethod
-    def of(cls, audio: Audio) -> "Form":
+    def of(cls, audio: "Audio | Tape") -> "Form":
         """Returns the form of a decoded file."""
         n_frames, channels = audio.samples.shape
         return cls(n_frames, audio.sample_rate, channels, audio.codec)
 
 
-def examine(data: bytes) -> Form:
+def examine(data: Encoded) -> Form:
     """Returns the form of a sound file, by decoding it and keeping nothing.
 
     Raises:
@@ -75,13 +78,13 @@ def _examined(opened: Opened, decoder: Literal["libsndfile", "ffmpeg"]) -> Form:
     return Form(n_frames, opened.sample_rate, channels, opened.codec, decoder)
 
 
-def stream(data: bytes, form: Form) -> Iterator[Samples]:
+def stream(data: Encoded, form: Form) -> Iterator[Samples]:
     """Yields the samples of an examined sound file, in blocks (n, C) of different lengths: together `decode`'s."""
     with _open(data, form) as opened:
         yield from opened.blocks
 
 
-def _open(data: bytes, form: Form) -> AbstractContextManager[Opened]:
+def _open(data: Encoded, form: Form) -> AbstractContextManager[Opened]:
     return open_libsndfile(data) if form.decoder == "libsndfile" else open_ffmpeg(data)
 
 
@@ -101,11 +104,6 @@ def in_blocks(blocks: Iterable[Samples], size: int) -> Iterator[Samples]:
             held += len(block) - start
     if parts:
         yield np.concatenate(parts)
-
-
-def slices(samples: Samples, size: int) -> Iterator[Samples]:
-    """Yields the frames of (T, C) samples `size` at a time."""
-    return (samples[start : start + size] for start in range(0, len(samples), size))
 
 
 def fitted(blocks: Iterable[Samples], form: Form) -> Iterator[Samples]:

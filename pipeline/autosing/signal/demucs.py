@@ -7,19 +7,15 @@ The package itself would import whatever class a file names. Here a file may nam
 import inspect
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
+from autosing.signal.checkpoint import model_folders
 from autosing.signal.decode import Samples
 from autosing.signal.errors import UsageError
-from autosing.signal.overlap_add import overlap_add
-from autosing.signal.resample import resample_blocks
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -44,6 +40,8 @@ class DemucsVoice:
         UsageError: the package or the weights are missing, foreign or damaged, or there is no such device.
     """
 
+    channels = 2
+
     def __init__(self, model: str, device: Device = "auto") -> None:
         import torch
 
@@ -58,26 +56,17 @@ class DemucsVoice:
         self.sample_rate = int(self._bag.samplerate)
         longest_s = min([LONGEST_WINDOW_S, *(float(network.segment) for network in networks)])
         self.window = int(longest_s * self.sample_rate)
+        self.hop = self.window - round(OVERLAP * self.window)
 
-    def voice(self, blocks: Iterable[Samples], sample_rate: int) -> Iterator[Samples]:
-        """Yields the voice in a stream of blocks (n, C), about as long in all: what resampling there and back leaves.
-
-        A stereo image is heard as such; of any other number of channels, each is heard by itself.
-        """
-        heard = resample_blocks(blocks, sample_rate, self.sample_rate)
-        hop = self.window - round(OVERLAP * self.window)
-        return resample_blocks(overlap_add(heard, self.window, hop, self._voice), self.sample_rate, sample_rate)
-
-    def _voice(self, window: Samples) -> Samples:
+    def separate(self, mix: Samples) -> Samples:
+        """Returns the voice (B, 2, T) in mixes (B, 2, T)."""
         import torch
 
-        stereo = window.T[None] if window.shape[1] == 2 else np.repeat(window.T[:, None], 2, axis=1)
         with torch.inference_mode():
-            mix = torch.from_numpy(np.ascontiguousarray(stereo)).to(self._device)
-            found = self._apply(self._bag, mix, shifts=0, split=False, device=self._device)
+            heard = torch.from_numpy(mix).to(self._device)
+            found = self._apply(self._bag, heard, shifts=0, split=False, device=self._device)
             voice: Samples = found[:, self._bag.sources.index(VOCALS)].float().cpu().numpy()
-        by_channel: Samples = voice[0] if window.shape[1] == 2 else voice.mean(axis=1)
-        return by_channel.T
+        return voice
 
     @staticmethod
     def _check(model: str, networks: list[Any]) -> None:
@@ -118,16 +107,9 @@ def _load(model: str) -> tuple[list[Any], list[list[float]] | None]:
 
 def _folder(model: str) -> Path:
     """Returns the folder of a model's files: a local one, the cached snapshot of a hub id, or what the hub gives."""
-    if Path(model).is_dir():
-        return Path(model)
-    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
-        from huggingface_hub import snapshot_download
-
-        for cached_only in (True, False):
-            with suppress(OSError):
-                folder = Path(snapshot_download(model, allow_patterns=list(PATTERNS), local_files_only=cached_only))
-                if any(folder.glob(PATTERNS[1])):
-                    return folder
+    for folder in model_folders(model, PATTERNS):
+        if Path(model).is_dir() or any(folder.glob(PATTERNS[1])):
+            return folder
     raise UsageError(
         f"stems: {model} is neither a folder nor a safetensors file, nor to be had from the local Hugging Face cache "
         f"or the hub; give the path of its files, {_WAYS_OUT}"

@@ -12,7 +12,7 @@ or, for the network, its log-F0 is interpolated between neighbours that are both
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
@@ -30,6 +30,8 @@ Doubles = npt.NDArray[np.float64]
 Method = Literal["swift", "praat", "dio", "harvest"]
 
 RATE = Fraction(100)
+# How far each tracker looks, in seconds, as the table above says; None for the whole wave.
+REACHES_S: Mapping[Method, float | None] = {"swift": 0.4, "praat": None, "dio": 2.0, "harvest": 2.0}
 
 _HZ = 16_000
 _TINY = 1e-9

@@ -1,6 +1,7 @@
 """What can be wrong with a recording: clipping, silence, an offset, channels that cancel.
 
-All take samples (T, C) and work through them in blocks, so that memory is flat.
+All take samples (T, C) and work through them in blocks, so that memory is flat; where they say `Rows`, these may lie on
+disk.
 """
 
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from autosing.signal.rows import Rows, slices
 
 Samples = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -21,9 +24,9 @@ _SILENT_POWER = 1e-6
 _CANCELLED = 1e-2
 
 
-def peak(samples: Samples) -> float:
+def peak(samples: Rows) -> float:
     """Returns the largest absolute sample value, 0 where there are no samples."""
-    return float(max(samples.max(initial=0), -samples.min(initial=0)))
+    return max((float(max(b.max(initial=0), -b.min(initial=0))) for b in slices(samples, _BLOCK)), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Clipping:
     runs: int
 
 
-def clipping(samples: Samples) -> Clipping:
+def clipping(samples: Rows) -> Clipping:
     """Returns runs of three or more samples at the file's peak, if that is 0.99 or more, else none.
 
     At the peak means within one 16-bit step, which is how far the largest and the smallest value of 16 bits differ.
@@ -55,7 +58,7 @@ def clipping(samples: Samples) -> Clipping:
         n_clipped += int(np.count_nonzero(clipped))
         n_runs += int(np.count_nonzero(clipped & ~np.concatenate([before[-1:], clipped[:-1]])))
         before = clipped
-    return Clipping(n_clipped / samples.size, n_runs)
+    return Clipping(n_clipped / (len(samples) * samples.shape[1]), n_runs)
 
 
 def _in_runs(full: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -135,4 +138,4 @@ def _frame_powers(samples: Samples, sample_rate: int) -> Doubles:
 
 
 def _blocks(samples: Samples) -> Iterator[Samples]:
-    return (samples[start : start + _BLOCK] for start in range(0, len(samples), _BLOCK))
+    return slices(samples, _BLOCK)

@@ -1,6 +1,5 @@
 """Frames of many songs on disk, read back in blocks: what a fit looks at when it does not fit into memory."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autosing.signal.errors import UsageError
+from autosing.signal.rows import DiskRows, slices
 
 Floats = npt.NDArray[np.floating[Any]]
 Float32s = npt.NDArray[np.float32]
@@ -25,17 +25,24 @@ class FrameSpill:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
-        self._dtype: np.dtype[Any] = np.dtype(np.float32)
+        self._folder, self._rows = folder, DiskRows(np.float32, (0,), folder)
         self._starts: list[int] = []
-        self.dim = 0
-        self.n_frames = 0
+
+    @property
+    def dim(self) -> int:
+        """Width of a frame; 0 before there is one."""
+        return self._rows.shape[1]
+
+    @property
+    def n_frames(self) -> int:
+        """How many frames there are."""
+        return len(self._rows)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
+        self._rows.close()
 
     def append(self, series: Floats) -> None:
         """Adds the frames (F, D) of one song; float16 is kept as it is, anything else becomes float32.
@@ -44,24 +51,18 @@ class FrameSpill:
             UsageError: the width differs from that of the songs before, or a number is not finite.
         """
         if not self._starts:
-            self.dim = series.shape[1]
-            self._dtype = np.dtype(np.float16 if series.dtype == np.float16 else np.float32)
+            dtype = np.float16 if series.dtype == np.float16 else np.float32
+            self._rows = DiskRows(dtype, series.shape[1:], self._folder)
         if series.shape[1] != self.dim:
             raise UsageError(f"k-means: a song has {series.shape[1]} numbers a frame, those before {self.dim}")
         if not np.isfinite(series).all():
             raise UsageError("k-means: a song has frames that are not finite; compute its column again")
         self._starts.append(self.n_frames)
-        self._file.write(np.ascontiguousarray(series, self._dtype).data)
-        self.n_frames += len(series)
+        self._rows.append(series)
 
     def blocks(self) -> Iterator[Float32s]:
         """Yields all frames in order, (<= BLOCK_FRAMES, D) at a time."""
-        for start in range(0, self.n_frames, BLOCK_FRAMES):
-            # Reading keeps the process small; a mapping would count as its memory until the kernel takes it back.
-            self._file.seek(start * self.dim * self._dtype.itemsize)
-            count = min(BLOCK_FRAMES, self.n_frames - start)
-            block = np.frombuffer(self._file.read(count * self.dim * self._dtype.itemsize), self._dtype)
-            yield block.reshape(count, self.dim).astype(np.float32, copy=False)
+        return (block.astype(np.float32, copy=False) for block in slices(self._rows, BLOCK_FRAMES))
 
     def sample(self, count: int, rng: np.random.Generator) -> Float32s:
         """Returns `count` different frames (count, D), in order."""

@@ -1,6 +1,7 @@
 """How loud a recording is, how much its loudness changes, and how high its waveform really reaches.
 
-All take samples (T, C) and work through them in blocks, so that memory is flat.
+All take samples (T, C) and work through them in blocks, so that memory is flat; where they say `Rows`, these may lie on
+disk.
 """
 
 import math
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autosing.signal.resample import resample
+from autosing.signal.rows import Rows
 
 Samples = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -30,7 +32,7 @@ _OVERSAMPLED_HZ, _PEAK_BLOCK_S, _PEAK_CONTEXT = 160_000, 10, 512
 _SILENT_PEAK = 1e-6
 
 
-def integrated_loudness(samples: Samples, sample_rate: int) -> float | None:
+def integrated_loudness(samples: Rows, sample_rate: int) -> float | None:
     """Returns the gated loudness in LUFS (ITU-R BS.1770-4), or None where no block of 0.4 s is louder than -70 LUFS.
 
     None too below 4 kHz, where the weighting filter does not exist. Channels are in the order of WAVE files.
@@ -90,7 +92,7 @@ def _power(lufs: float) -> float:
     return float(10 ** ((lufs + 0.691) / 10))
 
 
-def _weighted_tenths(samples: Samples, sample_rate: int) -> Doubles:
+def _weighted_tenths(samples: Rows, sample_rate: int) -> Doubles:
     """Returns the sum over channels of the K-weighted energy of every whole 0.1 s."""
     from scipy.signal import sosfilt
 
@@ -101,9 +103,9 @@ def _weighted_tenths(samples: Samples, sample_rate: int) -> Doubles:
     n_tenths = len(samples) * 10 // sample_rate
     for first in range(0, n_tenths, 10 * _BLOCK_S):
         edges = np.arange(first, min(first + 10 * _BLOCK_S, n_tenths) + 1) * sample_rate // 10
-        total = np.zeros(len(edges) - 1)
+        total, block = np.zeros(len(edges) - 1), samples[edges[0] : edges[-1]]
         for c, weight in enumerate(_CHANNEL_WEIGHTS.get(channels, (1,) * channels)):
-            wave = samples[edges[0] : edges[-1], c].astype(np.float64) + _INAUDIBLE
+            wave = block[:, c].astype(np.float64) + _INAUDIBLE
             wave, state[c] = sosfilt(sections, wave, zi=state[c])
             total += weight * np.add.reduceat(np.square(wave), edges[:-1] - edges[0])
         totals.append(total)

@@ -31,11 +31,13 @@ class Encoder(Protocol):
         margins: samples that it wants before and behind the samples of its frames.
         dim: width of its frames.
         batches: whether several windows at once are faster than one after the other.
+        normalises: whether `normalised` is of the song as a whole.
     """
 
     margins: tuple[int, int]
     dim: int
     batches: bool
+    normalises: bool
 
     @property
     def longest(self) -> int | None:
@@ -85,6 +87,11 @@ class Windowing:
     def of_seconds(cls, window_s: float, context_s: float) -> "Windowing":
         """Returns the windowing of two lengths in seconds, on the grid of 20 ms."""
         return cls(round(window_s * RATE), round(context_s * RATE))
+
+    @property
+    def step_s(self) -> Fraction:
+        """Seconds from the start of a window to that of the next."""
+        return (self.window - 2 * self.context) / RATE
 
     def check(self, encoder: Encoder) -> None:
         """Checks that an encoder takes windows of this length.

@@ -102,10 +102,10 @@ class WaveEncoder(_TorchEncoder):
     ) -> None:
         super().__init__(network, layers, dim, device)
         self.margins = margins_of(checkpoint.model, network.config.conv_kernel, network.config.conv_stride)
-        self._normalises = bool(checkpoint.preprocessor.get("do_normalize", False))
+        self.normalises = bool(checkpoint.preprocessor.get("do_normalize", False))
 
     def normalised(self, wave: Wave) -> Wave:
-        return brought_to_unit(wave) if self._normalises else wave
+        return brought_to_unit(wave) if self.normalises else wave
 
     def encode(self, waves: Wave) -> Features:
         import torch
@@ -127,6 +127,7 @@ class _WhisperEncoder(_TorchEncoder):
         super().__init__(network.get_encoder(), layers, dim, device)
         self._log_mel = WhisperFeatureExtractor(network.config.num_mel_bins)  # type: ignore[no-untyped-call]
         self.longest = int(network.config.max_source_positions)
+        self.normalises = False
         self.margins = (0, self._log_mel.hop_length)
 
     def normalised(self, wave: Wave) -> Wave:

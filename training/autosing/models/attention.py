@@ -17,6 +17,8 @@ HEAD_DIM = 64
 # Of rotations, the quickest turns once in this time, two tokens or more of any stream that is coarse enough to be
 # predicted one by one; the slowest hardly turns within a song.
 SHORTEST_S, LONGEST_S = 0.1, 600.0
+# Nats that a token at the same time is ahead of one that is far away, before anything is learned.
+NEAR_NATS = 8.0
 
 
 class Turns(NamedTuple):
@@ -62,10 +64,17 @@ def present(counts_B: Tensor, n: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Attention of tokens (B, N, D) to those that are `heard`, which may be themselves."""
+    """Attention of tokens (B, N, D) to those that are `heard`, which may be themselves.
 
-    def __init__(self, dim: int) -> None:
+    Args:
+        dim: of the tokens.
+        near_first: begin by attending to what is near in time, whatever it is: queries and keys have a part that all
+            of them share, and turned by their times its products are largest where these are the same.
+    """
+
+    def __init__(self, dim: int, near_first: bool = False) -> None:
         super().__init__()
+        self.here = nn.Parameter(_here(dim)) if near_first else None
         self.query = nn.Linear(dim, dim, bias=False)
         self.key = nn.Linear(dim, dim, bias=False)
         self.value = nn.Linear(dim, dim, bias=False)
@@ -73,11 +82,11 @@ class Attention(nn.Module):
 
     def heard(self, x_BSD: Tensor, turns: Turns, seen: Tensor | None) -> Heard:
         """Returns keys and values of tokens, which are the same for all that attend to them."""
-        return Heard(turned(_heads(self.key(x_BSD)), turns), _heads(self.value(x_BSD)), seen)
+        return Heard(turned(_heads(self._placed(self.key(x_BSD))), turns), _heads(self.value(x_BSD)), seen)
 
     def forward(self, x_BND: Tensor, turns: Turns, heard: Heard) -> Tensor:
         """Returns (B, N, D)."""
-        queries = turned(_heads(self.query(x_BND)), turns)
+        queries = turned(_heads(self._placed(self.query(x_BND))), turns)
         is_causal = heard.seen is None
         mixed_BHND = functional.scaled_dot_product_attention(
             queries, heard.keys, heard.values, attn_mask=heard.seen, is_causal=is_causal
@@ -90,9 +99,18 @@ class Attention(nn.Module):
 
         It is computed once more, since fast attention keeps no weights.
         """
-        queries = turned(_heads(self.query(x_BND)), turns)
+        queries = turned(_heads(self._placed(self.query(x_BND))), turns)
         logits_BHNS = queries.float() @ heard.keys.float().transpose(-1, -2) / math.sqrt(HEAD_DIM)
         return logits_BHNS.masked_fill(~seen, -torch.inf).softmax(-1)
+
+    def _placed(self, x_BND: Tensor) -> Tensor:
+        return x_BND if self.here is None else x_BND + self.here
+
+
+def _here(dim: int) -> Tensor:
+    """Returns the part (D,) that queries and keys begin to share: one side of each turned pair, alike in all heads."""
+    side = math.sqrt(NEAR_NATS * math.sqrt(HEAD_DIM) / (HEAD_DIM // 2))
+    return torch.tensor([side, 0.0]).repeat_interleave(HEAD_DIM // 2).repeat(dim // HEAD_DIM)
 
 
 def _heads(x_BND: Tensor) -> Tensor:

@@ -109,6 +109,21 @@ class Codec(nn.Module):
         self.decoder = FrameDecoder(
             spec, dim, fields.layers - fields.layers // 2, tells_pitch=fields.use_f0, use_f0=fields.use_f0
         )
+        self._frozen: tuple[nn.Module, ...] = ()
+
+    def freeze_codes(self) -> None:
+        """Keeps what makes codes as it is, codebooks included, whatever mode is asked for: the decoder alone learns."""
+        self._frozen = (self.inwards, self.encoder, self.encoded, self.levels)
+        for part in self._frozen:
+            part.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Codec":
+        """Puts all that is not frozen into a mode: codebooks follow what they are given in any but evaluation."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
 
     @property
     def mel_scale(self) -> MelScale:

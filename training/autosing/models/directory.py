@@ -47,6 +47,7 @@ _MODELS: dict[str, tuple[str, str]] = {
     "aligner": ("autosing.models.aligner", "Aligner"),
     "bigvgan": ("autosing.models.published.bigvgan", "BigVgan"),
     "codec": ("autosing.models.codec", "Codec"),
+    "codes_language": ("autosing.models.codes_language", "CodesLanguage"),
     "content": ("autosing.models.content", "ContentEncoder"),
     "hifigan": ("autosing.models.published.hifigan", "PublishedHifiGan"),
     "language": ("autosing.models.language", "TokenLanguage"),

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from autosing.signal.mel import MelSpec
+from autosing.signal.rows import Rows
 
 Floats = npt.NDArray[np.floating]
 
@@ -63,10 +64,15 @@ def f0_at_samples(
 
 
 def f0_between(
-    f0_hz: Floats, voiced: npt.NDArray[Any], rate: Fraction, first: int, last: int, sample_rate: int
+    f0_hz: Rows, voiced: Rows, rate: Fraction, first: int, last: int, sample_rate: int
 ) -> npt.NDArray[np.float32]:
-    """Returns F0 at the samples from `first` to `last`; see `f0_at_samples`."""
-    return sample_f0(f0_hz, voiced, (np.arange(first, last) + 0.5) * float(rate) / sample_rate - 0.5)
+    """Returns F0 at the samples from `first` to `last`; see `f0_at_samples`. No more of the series is looked at."""
+    times = (np.arange(first, last) + 0.5) * float(rate) / sample_rate - 0.5
+    if not len(times) or not len(f0_hz):
+        return np.zeros(len(times), np.float32)
+    begin = min(max(int(times[0]) - 1, 0), len(f0_hz) - 1)
+    near = slice(begin, max(int(times[-1]) + 3, begin + 1))
+    return sample_f0(f0_hz[near], voiced[near], times - begin)
 
 
 def pulses(f0_hz_BT: Tensor, sample_rate: int, start_B: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -1,24 +1,25 @@
-"""Singing with a language model of tokens: one token after the other, with caches of fixed size.
+"""Singing with language models: tokens of one stream, or the codes of all levels of a codec, exactly as many as asked.
 
-What the sources say to each layer is computed once; AutoSing computes it again for every token. All tensors keep their
-shape from the first token to the last, so that one graph serves all steps.
+Both are filled in by one engine (see `filling`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from autosing.models.attention import Heard
+from autosing.models.codes_language import CodesLanguage
+from autosing.models.filling import Filler
 from autosing.models.language import TokenLanguage
-from autosing.models.language_blocks import Cache
-from autosing.models.sampling import Sampling, chosen, guided, numbers, without_repetition
+from autosing.models.patterns import EMPTY
+from autosing.models.sampling import Sampling
 from autosing.signal.errors import UsageError
 
 Tokens = npt.NDArray[np.uint16]
+Known = npt.NDArray[np.integer[Any]]
 
 
 class TokenGenerator:
@@ -30,13 +31,8 @@ class TokenGenerator:
     """
 
     def __init__(self, model: TokenLanguage, compile: bool = False) -> None:
-        self._model, self._compile = model, compile
-        self._step: Callable[..., Tensor] = model.step
-        self._places: dict[tuple[torch.Size, ...], _State] = {}
-        if compile:
-            self._step = torch.compile(model.step, mode="reduce-overhead", fullgraph=True, dynamic=False)
+        self._model, self._filler = model, Filler(model, compile)
 
-    @torch.no_grad()
     def generate(
         self,
         inputs: Mapping[str, Tensor],
@@ -45,12 +41,12 @@ class TokenGenerator:
         sampling: Sampling | None = None,
         *,
         allowed: Tensor | None = None,
-        begun: Sequence[npt.NDArray[np.integer]] | None = None,
+        begun: Sequence[Known] | None = None,
     ) -> list[Tokens]:
         """Returns exactly `counts` tokens of each sample; what they are does not depend on the others of the batch.
 
         Args:
-            inputs: what accompanies the samples, as `TokenLanguage` says, side by side.
+            inputs: what accompanies the samples, as `ColumnLanguage` says, side by side.
             counts: tokens of each, as of `language.token_count`.
             seeds: of each.
             sampling: how tokens are chosen.
@@ -60,107 +56,121 @@ class TokenGenerator:
         Raises:
             UsageError: the samples are not as many as counts, seeds or beginnings, or no token is allowed.
         """
-        sampling = sampling or Sampling()
-        some = inputs[next(iter(self._model.fields.sources))]
-        device = some.device
-        begun = begun or [np.zeros(0, np.int64)] * len(some)
-        _check(self._model, len(some), counts, seeds, begun, allowed)
-        n, places_N = max(counts), torch.arange(max(counts), device=device)
-        tokens_BN, fixed_BN = _beginnings(begun, n, device)
-        numbers_BN, forbidden = numbers(seeds, n).to(device), None if allowed is None else ~allowed.to(device)
-        next_logits = self._predictor(inputs, n, sampling)
-        last_B = tokens_BN.new_full((len(counts),), self._model.fields.n_tokens)
-        for number in range(n):
-            place = places_N[number]
-            logits_BV = next_logits(last_B, place)
-            if forbidden is not None:
-                logits_BV = logits_BV.masked_fill(forbidden, -torch.inf)
-            logits_BV = without_repetition(logits_BV, tokens_BN, place, sampling)
-            sung_B = chosen(logits_BV, numbers_BN[:, number], sampling)
-            last_B = torch.where(fixed_BN[:, number], tokens_BN[:, number], sung_B)
-            tokens_BN[:, number] = last_B
-        found = tokens_BN.cpu().numpy().astype(np.uint16)
-        return [row[:count] for row, count in zip(found, counts, strict=True)]
-
-    def _predictor(
-        self, inputs: Mapping[str, Tensor], n: int, sampling: Sampling
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        """Returns what gives the logits (B, V) of a place from the token before, guided where that is asked for."""
-        model, is_guided = self._model, sampling.guidance != 1
-        batch = _twice(inputs) if is_guided else inputs
-        told_BD = model.told(batch)
-        state = self._placed(_State(told_BD, model.heard(batch), model.caches(len(told_BD), n)))
-
-        def predict(last_B: Tensor, place: Tensor) -> Tensor:
-            if not is_guided:
-                return self._step(last_B, place, *state).float()
-            return guided(self._step(torch.cat([last_B, last_B]), place, *state).float(), sampling.guidance)
-
-        return predict
-
-    def _placed(self, state: "_State") -> "_State":
-        """Returns a state where the last one of its shapes lies, since a graph reads and writes the same memory."""
-        if not self._compile:
-            return state
-        shapes = tuple(tensor.shape for tensor in state.tensors)
-        known = self._places.setdefault(shapes, state)
-        for old, new in zip(known.tensors, state.tensors, strict=True):
-            if known is state:
-                torch._dynamo.mark_static_address(old)
-            else:
-                old.copy_(new)
-        return known
+        size, n_tokens = _size(self._model, inputs), self._model.fields.n_tokens
+        begun = begun or [np.zeros(0, np.int64)] * size
+        _check_numbers(size, counts, seeds, begun)
+        for count, first in zip(counts, begun, strict=True):
+            _check_beginning(count, first, n_tokens)
+        _check_allowed(allowed, size, n_tokens)
+        cells_BN, fixed_BN = np.zeros((size, max(counts)), np.int64), np.zeros((size, max(counts)), bool)
+        for row, first in enumerate(begun):
+            cells_BN[row, : len(first)], fixed_BN[row, : len(first)] = first, True
+        cells, fixed, places = _beside(inputs, cells_BN[..., None], fixed_BN[..., None], np.arange(max(counts)))
+        times_s = self._model.times_s(places)
+        forbidden = None if allowed is None else ~allowed.to(cells.device).reshape(-1, 1, n_tokens)
+        found = self._filler.filled(inputs, cells, fixed, times_s, seeds, sampling or Sampling(), forbidden)
+        tokens_BN = found[..., 0].cpu().numpy().astype(np.uint16)
+        return [row[:count] for row, count in zip(tokens_BN, counts, strict=True)]
 
 
-class _State(NamedTuple):
-    """What a step is given besides a token and its place; see `TokenLanguage.step`."""
+class CodesGenerator:
+    """Generates the codes of all levels with a model, on the device where it is.
 
-    told: Tensor
-    heard: Sequence[Mapping[str, Heard]]
-    caches: Sequence[Cache]
+    Args:
+        model: in evaluation mode.
+        compile: make one graph of a step (CUDA graphs on a GPU), for each size of batch, sources and length.
+        unrolled: with a column for each of the finest codes, so that none is chosen beside others of its column; of a
+            model that was trained on both.
+    """
 
-    @property
-    def tensors(self) -> list[Tensor]:
-        """All of it, in one order."""
-        of_sources = (tensor for layer in self.heard for one in layer.values() for tensor in one if tensor is not None)
-        return [self.told, *of_sources, *(tensor for cache in self.caches for tensor in cache)]
+    def __init__(self, model: CodesLanguage, compile: bool = False, unrolled: bool = False) -> None:
+        self._model, self._filler = model, Filler(model, compile)
+        self._pattern = model.pattern.unrolled() if unrolled else model.pattern
+
+    def generate(
+        self,
+        inputs: Mapping[str, Tensor],
+        counts: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        sampling: Sampling | None = None,
+        *,
+        begun: Sequence[Sequence[Known]] | None = None,
+    ) -> list[list[Tokens]]:
+        """Returns exactly `counts` codes of each level of each sample, whatever the others of the batch are.
+
+        Args:
+            inputs: what accompanies the samples, as `ColumnLanguage` says, side by side.
+            counts: of each level, coarse first, for each sample, as of `codes_language.code_counts`.
+            seeds: of each sample.
+            sampling: how codes are chosen; rules against repetition are of each row of the pattern by itself.
+            begun: the first codes of each level, which are kept as they are, so that a song goes on where a window
+                ended.
+
+        Raises:
+            UsageError: the samples are not as many as counts, seeds or beginnings, or these do not fit the levels.
+        """
+        size, sizes = _size(self._model, inputs), self._model.fields.sizes
+        begun = begun or [[np.zeros(0, np.int64)] * len(sizes)] * size
+        _check_numbers(size, counts, seeds, begun)
+        for of_levels, first in zip(counts, begun, strict=True):
+            _check_levels(of_levels, first, sizes)
+        n = max(self._pattern.n_columns(of_levels) for of_levels in counts)
+        laid = [self._known(of_levels, first, n) for of_levels, first in zip(counts, begun, strict=True)]
+        cells_BNR, fixed_BNR = (np.stack(parts) for parts in zip(*laid, strict=True))
+        times_s_N = self._pattern.times_s(n, self._model.fields.finest_rate).astype(np.float32)
+        cells, fixed, times_s = _beside(inputs, cells_BNR, fixed_BNR, times_s_N)
+        found = self._filler.filled(inputs, cells, fixed, times_s, seeds, sampling or Sampling())
+        sung = zip(found.transpose(1, 2).cpu().numpy(), counts, strict=True)
+        return [[one.astype(np.uint16) for one in self._pattern.taken(cells, of_levels)] for cells, of_levels in sung]
+
+    def _known(
+        self, counts: Sequence[int], begun: Sequence[Known], n: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Returns the cells (N, R) that are known before anything is sung, and which: those without a code, too."""
+        cells_RN = np.full((len(self._pattern.rows), n), EMPTY, np.int64)
+        wanted_RN = np.zeros(cells_RN.shape, bool)
+        mask, first = self._pattern.mask(counts), self._pattern.laid_out(begun)
+        wanted_RN[:, : mask.shape[1]] = mask
+        cells_RN[:, : first.shape[1]] = first
+        return cells_RN.T, (~wanted_RN | (cells_RN != EMPTY)).T
 
 
-def _twice(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the samples, and once more with all that accompanies them withheld as in training."""
-    doubled = {name: torch.cat([tensor, tensor]) for name, tensor in inputs.items()}
-    size = len(next(iter(inputs.values())))
-    withheld = inputs.get("withheld", torch.zeros(size, dtype=torch.bool, device=next(iter(inputs.values())).device))
-    return {**doubled, "withheld": torch.cat([withheld, torch.ones_like(withheld)])}
+def _size(model: TokenLanguage | CodesLanguage, inputs: Mapping[str, Tensor]) -> int:
+    return len(inputs[next(iter(model.fields.sources))])
 
 
-def _beginnings(begun: Sequence[npt.NDArray[np.integer]], n: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns room for the tokens (B, N) with the first of each, and which those are."""
-    tokens, fixed = np.zeros((len(begun), n), np.int64), np.zeros((len(begun), n), bool)
-    for row, first in enumerate(begun):
-        tokens[row, : len(first)], fixed[row, : len(first)] = first, True
-    return torch.from_numpy(tokens).to(device), torch.from_numpy(fixed).to(device)
+def _beside(inputs: Mapping[str, Tensor], *arrays: npt.NDArray[Any]) -> list[Tensor]:
+    """Returns arrays as tensors on the inputs' device."""
+    device = next(iter(inputs.values())).device
+    return [torch.from_numpy(array).to(device) for array in arrays]
 
 
-def _check(
-    model: TokenLanguage,
-    size: int,
-    counts: Sequence[int],
-    seeds: Sequence[int],
-    begun: Sequence[npt.NDArray[np.integer]],
-    allowed: Tensor | None,
-) -> None:
-    n_tokens = model.fields.n_tokens
+def _check_numbers(size: int, counts: Sequence[Any], seeds: Sequence[int], begun: Sequence[Any]) -> None:
     if not size == len(counts) == len(seeds) == len(begun):
         raise UsageError(
             f"{size} samples are to be sung, but there are {len(counts)} counts, {len(seeds)} seeds and {len(begun)} "
             "beginnings; give one of each for every sample"
         )
-    if min(counts, default=0) < 1:
+
+
+def _check_levels(counts: Sequence[int], begun: Sequence[Known], sizes: Sequence[int]) -> None:
+    if not len(counts) == len(begun) == len(sizes):
+        raise UsageError(
+            f"there are counts of {len(counts)} levels and beginnings of {len(begun)}, but the model has {len(sizes)}; "
+            "give one of each for every level"
+        )
+    for count, first, n_tokens in zip(counts, begun, sizes, strict=True):
+        _check_beginning(count, first, n_tokens)
+
+
+def _check_beginning(count: int, first: Known, n_tokens: int) -> None:
+    if count < 1:
         raise UsageError("a sample of no token is to be sung; leave it out, or give it more time")
-    if any(len(first) > count or (len(first) and not 0 <= first.min() <= first.max() < n_tokens)
-           for first, count in zip(begun, counts, strict=True)):  # fmt: skip
+    if len(first) > count or (len(first) and not 0 <= first.min() <= first.max() < n_tokens):
         raise UsageError(f"a beginning is longer than its song, or has tokens beyond 0 to {n_tokens - 1}")
+
+
+def _check_allowed(allowed: Tensor | None, size: int, n_tokens: int) -> None:
     if allowed is None:
         return
     if allowed.shape not in ((n_tokens,), (size, n_tokens)) or not allowed.any(-1).all():

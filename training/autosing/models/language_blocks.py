@@ -27,6 +27,7 @@ class BlockFields:
     dim: int
     mlp: Mlp
     dropout: float
+    near_first: bool = True
 
 
 class Cache(NamedTuple):
@@ -75,7 +76,7 @@ class DecoderBlock(nn.Module):
     def __init__(self, fields: BlockFields, sources: Sequence[str]) -> None:
         super().__init__()
         self.own, self.own_norm = Attention(fields.dim), nn.RMSNorm(fields.dim)
-        self.across = nn.ModuleDict({name: Attention(fields.dim) for name in sources})
+        self.across = nn.ModuleDict({name: Attention(fields.dim, fields.near_first) for name in sources})
         self.across_norm = nn.RMSNorm(fields.dim)
         # Of one source there is nothing to mix.
         self.mixture = nn.Parameter(torch.zeros(len(sources))) if len(sources) > 1 else None

@@ -61,7 +61,8 @@ def numbers(seeds: Sequence[int], n: int) -> Tensor:
 def guided(logits_BV: Tensor, guidance: float) -> Tensor:
     """Returns the logits of the first half of a batch, led away from those of the second, which heard no condition."""
     with_all, without = logits_BV.chunk(2)
-    return without + guidance * (with_all - without)
+    # What neither can say has no number to be led away from.
+    return torch.where(without.isneginf(), without, without + guidance * (with_all - without))
 
 
 def chosen(logits_BV: Tensor, numbers_B: Tensor, sampling: Sampling) -> Tensor:
@@ -87,21 +88,22 @@ def without_repetition(logits_BV: Tensor, tokens_BN: Tensor, place: Tensor, samp
 
     Args:
         logits_BV: of the token at `place`.
-        tokens_BN: those before it; what stands from `place` on is not looked at.
+        tokens_BN: those before it, or below 0 where none is; what stands from `place` on is not looked at.
         place: a number without a shape.
         sampling: how.
     """
     if sampling.repetition_penalty:
         places_N = torch.arange(tokens_BN.shape[1], device=tokens_BN.device)
         recent_N = (places_N < place) & (places_N >= place - sampling.repetition_window)
-        marks_BN = recent_N.to(logits_BV.dtype).expand(tokens_BN.shape)
-        seen_BV = torch.zeros_like(logits_BV).scatter_reduce(1, tokens_BN, marks_BN, "amax")
+        marks_BN = (recent_N & (tokens_BN >= 0)).to(logits_BV.dtype)
+        seen_BV = torch.zeros_like(logits_BV).scatter_reduce(1, tokens_BN.clamp(min=0), marks_BN, "amax")
         logits_BV = logits_BV - sampling.repetition_penalty * seen_BV
     if sampling.longest_run:
         back = torch.arange(1, sampling.longest_run + 1, device=tokens_BN.device)
         last_BR = tokens_BN[:, (place - back).clamp(min=0)]
-        is_full_B = (last_BR == last_BR[:, :1]).all(-1) & (place >= sampling.longest_run)
-        run_BV = torch.zeros_like(logits_BV).scatter(1, last_BR[:, :1], is_full_B[:, None].to(logits_BV.dtype))
+        again_B1 = last_BR[:, :1].clamp(min=0)
+        is_full_B = (last_BR == again_B1).all(-1) & (place >= sampling.longest_run)
+        run_BV = torch.zeros_like(logits_BV).scatter(1, again_B1, is_full_B[:, None].to(logits_BV.dtype))
         other_BV = logits_BV.masked_fill(run_BV > 0, -torch.inf)
         # Where no other token is allowed, it goes on.
         logits_BV = torch.where(other_BV.isneginf().all(-1, keepdim=True), logits_BV, other_BV)

@@ -217,7 +217,8 @@ def _piece(model: Vocoder, inputs: Mapping[str, Array], first: int, last: int) -
     device = next(model.parameters()).device
     part = {name: array[first:last] if _is_of_frames(name) else array for name, array in inputs.items()}
     part["frames"] = np.array(last - first)
-    return {name: torch.from_numpy(np.array(array))[None].to(device) for name, array in part.items()}
+    given = {name: np.array(array, np.float32 if name == "mel" else None) for name, array in part.items()}
+    return {name: torch.from_numpy(array)[None].to(device) for name, array in given.items()}
 
 
 def _is_of_frames(name: str) -> bool:

@@ -171,6 +171,7 @@ class _Hearing:
         self._model, self.margins = model, model.margins
         self._device = next(model.parameters()).device
         self.batches = self._device.type == "cuda"
+        self.normalises = model.fields.normalises
         fields = model.fields
         widths = {
             "soft_units": fields.soft_dim if fields.n_units else 0,

@@ -1,10 +1,11 @@
 """Singing voice conversion: a recording sung by another singer, with all that a model and its user say of how.
 
-`Converter` takes and gives arrays. The columns that a model hears a recording by come from outside (`Features`):
-`autosing.pipeline.contract_columns` computes them, `autosing.conversion` does all with files.
+The columns that a model hears a recording by come from outside (`Features`): `autosing.pipeline.contract_columns`
+computes them, `autosing.conversion` does all with files. What is as long as the recording lies in temporary files and
+goes from one to the next a section at a time, so that memory does not grow with it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
@@ -17,6 +18,8 @@ from autosing.signal.decode import Audio
 from autosing.signal.errors import CheckpointError, RowError, UsageError
 from autosing.signal.framing import frames
 from autosing.signal.mel import MelSpec
+from autosing.signal.rows import DiskRows, Rows, Scaled
+from autosing.signal.tape import BLOCK_SAMPLES, Tape
 from autosing.signal.typed import of_mapping
 from autosing.synthesis.conversion.clock import Clock
 from autosing.synthesis.conversion.keys import (
@@ -27,9 +30,9 @@ from autosing.synthesis.conversion.keys import (
     range_warnings,
     target_median_hz,
 )
-from autosing.synthesis.conversion.levels import levelled
+from autosing.synthesis.conversion.levels import level_of
 from autosing.synthesis.conversion.singers import Singing, parse_singing
-from autosing.synthesis.conversion.sounding import check_vocoder, moved, sound_of
+from autosing.synthesis.conversion.sounding import check_vocoder, moved, sound_pieces
 from autosing.synthesis.conversion.sources import SourceFacts
 from autosing.synthesis.conversion.voices import EMBEDDING, PITCH, Features, Voices
 from autosing.synthesis.conversion.wanted import Wanted
@@ -56,16 +59,21 @@ class Converted:
     """What a recording became.
 
     Attributes:
-        wave: (T,), as long as the recording.
+        samples: (T, 1), as long as the recording, on disk.
         sample_rate: of the vocoder, in Hz.
         facts: all that was used, as JSON.
         warnings: what is to be said to who asked for it.
     """
 
-    wave: Wave
+    samples: Rows
     sample_rate: int
     facts: dict[str, Any]
     warnings: tuple[str, ...]
+
+    @property
+    def wave(self) -> Wave:
+        """The samples (T,), read from the disk each time."""
+        return self.samples[:][:, 0]
 
 
 class Converter:
@@ -111,19 +119,23 @@ class Converter:
         """Whether it sings like a recording of anybody."""
         return self._fields.embedding_dim > 0
 
-    def convert(self, audio: Audio, wanted: Wanted, tell: Callable[[str], None] = lambda part: None) -> Converted:
+    def convert(
+        self, audio: Audio | Tape, wanted: Wanted, tell: Callable[[str], None] = lambda part: None
+    ) -> Converted:
         """Returns a recording as it is wanted.
 
         Args:
-            audio: its columns, its mel at 100 numbers a frame and what comes out are held whole, all else in pieces.
+            audio: in memory, or, of any length, on tape.
             wanted: how.
             tell: told which part of the work begins, and how far drawing the mel is.
 
         Raises:
             RowError: a stage refuses the recording, or it is too short.
             UsageError: the singer is unknown, or the model cannot do what is wanted.
+            OSError: the disk for temporary files is full: a minute takes some 20 MB.
         """
-        clock = Clock(len(audio.samples) / audio.sample_rate, tell)
+        audio = audio if isinstance(audio, Tape) else Tape.of(audio)
+        clock = Clock(audio.duration_s, tell)
         singing, how = self.singing(wanted), self.sampling(wanted)
         if clock.duration_s < SHORTEST_S:
             raise RowError(f"the recording is {clock.duration_s:.3f} s long; give at least {SHORTEST_S:g} s")
@@ -140,8 +152,8 @@ class Converter:
         with clock.part("decoder"):
             mel = self._mel(given, how, tell)
         with clock.part("vocoder"):
-            wave = self._sound(mel, series, key.semitones, audio)
-        level = levelled(wave, self.vocoder.sample_rate, wanted.loudness, source.lufs)
+            samples = self._sound(mel, series, key.semitones, audio)
+        level = level_of(samples, self.vocoder.sample_rate, wanted.loudness, source.lufs)
         facts = self._facts(wanted, singing, how) | {
             "key": {"semitones": key.semitones, "is_automatic": wanted.key is None, "is_rounded": wanted.round_key},
             "f0_medians_hz": {"source": pitch.median_hz, "target": key.target_median_hz},
@@ -149,7 +161,8 @@ class Converter:
             "source": source.told,
             "realtime_factors": clock.factors(),
         }
-        return Converted(wave, self.vocoder.sample_rate, facts, (*source.warnings, *key.warnings))
+        warnings = (*source.warnings, *key.warnings)
+        return Converted(Scaled(samples, level.factor), self.vocoder.sample_rate, facts, warnings)
 
     def singing(self, wanted: Wanted) -> Singing:
         """Returns who sings.
@@ -199,16 +212,16 @@ class Converter:
         voice = (EMBEDDING,) if self.takes_references else ()
         return (*sorted(self._fields.streams), *pitch, *energy, *voice)
 
-    def _listen(self, audio: Audio, clock: Clock) -> tuple[dict[str, Array], SourcePitch]:
-        heard, series = self._features.hear(audio), dict[str, Array]()
+    def _listen(self, audio: Tape, clock: Clock) -> tuple[dict[str, Rows], SourcePitch]:
+        heard, series = self._features.hear(audio), dict[str, Rows]()
         parts = {"content": sorted(self._fields.streams), "f0": PITCH, "energy": (ENERGY,)}
         for part, names in parts.items():
             wanted = [name for name in names if name in self._columns]
             with clock.part(part):
-                series |= {name: np.asarray(value) for name, value in heard.read(wanted).items()} if wanted else {}
+                series |= heard.read(wanted) if wanted else {}
         if "f0_hz" not in series:
             return series, SourcePitch(np.zeros(0, np.float32), None, "the model is not told any pitch")
-        return series, SourcePitch.of(series["f0_hz"], series["voiced"], float(self.rates["f0_hz"]))
+        return series, SourcePitch.of(series["f0_hz"][:], series["voiced"][:], float(self.rates["f0_hz"]))
 
     def _key(self, wanted: Wanted, singing: Singing, pitch: SourcePitch, duration_s: float) -> Key:
         if self._fields.pitch == "none":
@@ -223,24 +236,21 @@ class Converter:
         told = range_warnings(pitch, key.semitones, self.pitch.range_hz)
         return Key(key.semitones, target_hz, (*key.warnings, *told))
 
-    def _mel(self, given: Source, how: "Sampling", tell: Callable[[str], None]) -> Wave:
+    def _mel(self, given: Source, how: "Sampling", tell: Callable[[str], None]) -> Rows:
         from autosing.models.svc_sampling import convert_mel
 
-        mel = np.empty((given.n_frames, self.spec.n_mels), np.float32)
-        done = 0
+        mel = DiskRows(np.float32, (self.spec.n_mels,))
         for piece in convert_mel(self.model, cast("Mapping[str, Array]", Windows(given)), how):
-            mel[done : done + len(piece)] = piece
-            done += len(piece)
-            tell(f"decoder {100 * done // given.n_frames} %")
+            mel.append(piece)
+            tell(f"decoder {100 * len(mel) // given.n_frames} %")
         return mel
 
-    def _sound(self, mel: Wave, series: Mapping[str, Array], key: float, audio: Audio) -> Wave:
+    def _sound(self, mel: Rows, series: Mapping[str, Rows], key: float, audio: Tape) -> Rows:
         given = {"mel": Series(mel, self.spec.rate)}
         if "f0_hz" in series:
             f0 = Series(series["f0_hz"], self.rates["f0_hz"])
             given |= {"f0_hz": moved(f0, key), "voiced": Series(series["voiced"], f0.rate)}
-        wave = sound_of(self.vocoder, given)
-        return _fitted(wave, _samples(audio, self.vocoder.sample_rate))
+        return _fitted(sound_pieces(self.vocoder, given), _samples(audio, self.vocoder.sample_rate))
 
     def _singer_rows(self, singing: Singing) -> Callable[[int, int], Mapping[str, Array]]:
         """Returns what gives the model's input of who sings, for the frames from one to another."""
@@ -257,10 +267,10 @@ class Converter:
 
         return rows
 
-    def _silence(self, audio: Audio, wanted: Wanted, source: SourceFacts) -> Converted:
+    def _silence(self, audio: Tape, wanted: Wanted, source: SourceFacts) -> Converted:
         rate = self.vocoder.sample_rate
         facts = self._facts(wanted, self.singing(wanted), self.sampling(wanted)) | {"source": source.told}
-        return Converted(np.zeros(_samples(audio, rate), np.float32), rate, facts, source.warnings)
+        return Converted(_fitted(iter(()), _samples(audio, rate)), rate, facts, source.warnings)
 
     def _facts(self, wanted: Wanted, singing: Singing, how: "Sampling") -> dict[str, Any]:
         return {
@@ -294,11 +304,16 @@ def svc_of(loaded: LoadedModel) -> "SvcModel":
     return loaded.model
 
 
-def _samples(audio: Audio, sample_rate: int) -> int:
+def _samples(audio: Tape, sample_rate: int) -> int:
     """Returns how many samples at another rate a recording lasts."""
     return frames(len(audio.samples), audio.sample_rate, Fraction(sample_rate))
 
 
-def _fitted(wave: Wave, n_samples: int) -> Wave:
-    """Returns a wave cut or lengthened by zeros."""
-    return wave[:n_samples] if len(wave) >= n_samples else np.pad(wave, (0, n_samples - len(wave)))
+def _fitted(pieces: Iterator[Wave], n_samples: int) -> Rows:
+    """Returns the samples (T, 1) of pieces (n,), cut or lengthened by zeros."""
+    samples = DiskRows(np.float32, (1,))
+    for piece in pieces:
+        samples.append(piece[: n_samples - len(samples), None])
+    while missing := min(n_samples - len(samples), BLOCK_SAMPLES):
+        samples.append(np.zeros((missing, 1), np.float32))
+    return samples

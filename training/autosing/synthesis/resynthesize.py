@@ -1,6 +1,6 @@
 """From columns back to sound: by Griffin-Lim, by a vocoder from mels or tokens, or by a codec from codes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.griffin_lim import griffin_lim
 from autosing.signal.mel import LATER_FIELDS, MelSpec
+from autosing.signal.rows import Rows
 from autosing.signal.typed import of_mapping
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ GRIFFIN_LIM = "griffin-lim"
 
 @dataclass(frozen=True)
 class Series:
-    """A column of a song: values (F, ...) at a rate."""
+    """A column of a song: values (F, ...) at a rate, in memory; a mel, F0 and voicing may lie on disk for a vocoder."""
 
-    values: Array
+    values: Rows
     rate: Fraction
 
 
@@ -96,7 +97,7 @@ class ByGriffinLim:
         return {}
 
     def make(self, series: Mapping[str, Series]) -> Wave:
-        return griffin_lim(series["mel"].values.astype(np.float32), self.spec, seed=self.seed)
+        return griffin_lim(series["mel"].values[:].astype(np.float32), self.spec, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -122,32 +123,38 @@ class ByVocoder:
         return {"definitions": info.definitions} if info.streams else {"mel": info.spec.as_mapping()}
 
     def make(self, series: Mapping[str, Series]) -> Wave:
+        wave, done = np.empty(self._n_frames(series) * self.vocoder.info.spec.hop, np.float32), 0
+        for piece in self.pieces(series):
+            wave[done : done + len(piece)] = piece
+            done += len(piece)
+        return wave
+
+    def pieces(self, series: Mapping[str, Series]) -> Iterator[Wave]:
+        """Yields the wave of a song piece by piece; see `make`."""
         from autosing.models.excitation import f0_between
         from autosing.models.vocoder import tokens_at
 
         spec, streams = self.vocoder.info.spec, self.vocoder.info.streams
-        inputs: dict[str, Array] = {}
-        if streams:
-            longest = max(len(series[name].values) / series[name].rate for name in streams)
-            n_frames = int(longest * spec.rate + Fraction(1, 2))
-        else:
-            inputs["mel"] = series["mel"].values.astype(np.float32)
-            n_frames = len(inputs["mel"])
+        n_frames = self._n_frames(series)
+        inputs: dict[str, Any] = {} if streams else {"mel": series["mel"].values}
         for name in streams:
             tokens = self._tokens(name, series[name])
             inputs |= {name: tokens, f"{name}_at": tokens_at(n_frames, spec.rate, len(tokens), series[name].rate)}
         if not n_frames:
-            return np.zeros(0, np.float32)
+            return
         f0_hz = None
         if self.vocoder.info.use_f0:
             pitch = series["f0_hz"]
             told = (pitch.values, series["voiced"].values, pitch.rate)
             f0_hz = lambda first, last: f0_between(*told, first, last, spec.sample_rate)  # noqa: E731
-        wave, done = np.empty(n_frames * spec.hop, np.float32), 0
-        for piece in self.vocoder.synthesise(inputs, f0_hz, self.seed):
-            wave[done : done + len(piece)] = piece
-            done += len(piece)
-        return wave
+        yield from self.vocoder.synthesise(inputs, f0_hz, self.seed)
+
+    def _n_frames(self, series: Mapping[str, Series]) -> int:
+        streams = self.vocoder.info.streams
+        if not streams:
+            return len(series["mel"].values)
+        longest = max(len(series[name].values) / series[name].rate for name in streams)
+        return int(longest * self.vocoder.info.spec.rate + Fraction(1, 2))
 
     def _tokens(self, name: str, stream: Series) -> Array:
         info = self.vocoder.info
@@ -156,10 +163,11 @@ class ByVocoder:
             raise RowError(f"{name} has {stream.rate} tokens a second, and the vocoder was trained with {rate}")
         if not len(stream.values):
             raise RowError(f"there are no {name}")
-        highest = int(stream.values.max())
+        tokens: Array = stream.values[:].astype(np.int64)
+        highest = int(tokens.max())
         if highest >= info.n_tokens:
             raise RowError(f"{name} has the token {highest}, and the vocoder knows {info.n_tokens}")
-        return stream.values.astype(np.int64)
+        return tokens
 
 
 @dataclass(frozen=True)
@@ -181,7 +189,7 @@ class ByCodec:
         return {}
 
     def make(self, series: Mapping[str, Series]) -> Wave:
-        return self.codec.decode([series[name].values for name in self.columns])
+        return self.codec.decode([series[name].values[:] for name in self.columns])
 
 
 def with_spec(way: Way, told: Mapping[str, Any], whose: str = "the data set's") -> Way:

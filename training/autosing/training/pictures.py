@@ -172,6 +172,28 @@ def attention_figure(attention: Array, texts: Sequence[str] | None = None, rate:
     return figure
 
 
+def cells_figure(shares: Array, names: Sequence[str], rate: Rate) -> "Figure":
+    """Returns shares from 0 to 1 of cells in rows, the first row on top; cells without a number stay white.
+
+    Args:
+        shares: (R, N).
+        names: of the rows; equal ones side by side are labelled once.
+        rate: columns per second.
+    """
+    n_rows, n_columns = shares.shape
+    figure, (panel,) = _figure(1, 1.4 + 0.25 * n_rows)
+    image = panel.imshow(
+        np.ma.masked_invalid(shares), COLOURS, aspect="auto", vmin=0, vmax=1,
+        extent=(0.0, n_columns / float(rate), n_rows - 0.5, -0.5), interpolation="nearest",
+    )  # fmt: skip
+    begins = [n for n in range(n_rows) if n == 0 or names[n] != names[n - 1]]
+    panel.set_yticks(begins, [names[n] for n in begins], fontsize=8, parse_math=False)
+    panel.set_xlabel("seconds")
+    _title(panel, f"{n_columns} columns, {np.nanmean(shares):.2f} on average")
+    figure.colorbar(image, ax=panel, label="share", pad=0.01)
+    return figure
+
+
 def similarity_figure(similarity: Array, names: Sequence[str]) -> "Figure":
     """Returns how alike each two of several things are, with lines where the next name begins.
 

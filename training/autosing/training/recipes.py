@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from autosing.training.tasks.multires import MultiResolutionConfig
     from autosing.training.tasks.semantic import SemanticConfig
     from autosing.training.tasks.singer import SingerConfig
+    from autosing.training.tasks.sm2a import Sm2aConfig
     from autosing.training.tasks.svc import SvcConfig
     from autosing.training.tasks.svc_student import StudentConfig
     from autosing.training.tasks.t2s import T2sConfig
@@ -112,6 +113,14 @@ def singer(**settings: Any) -> "SingerConfig":
     return SingerConfig(**{**usual, **settings})
 
 
+def sm2a(**settings: Any) -> "Sm2aConfig":
+    """Semantic tokens, and as far as wanted backing and singer, to the codes of a codec's levels, column by column."""
+    from autosing.training.tasks.sm2a import Sm2aConfig
+
+    usual = {"seconds_per_batch": 480.0, "steps": 50_000, "lr": 2e-3, "warmup_steps": 1000, "weight_decay": 0.1}
+    return Sm2aConfig(**{**usual, "optimiser": "muon", "validate_every": 1000, **settings})
+
+
 def svc(**settings: Any) -> "SvcConfig":
     """Content, pitch, energy and a singer to mels, by a conformer and a diffusion: voice conversion's teacher."""
     from autosing.training.tasks.svc import SvcConfig
@@ -159,6 +168,7 @@ RECIPES: Mapping[str, Callable[..., RunConfig]] = {
     "soft_hubert": soft_hubert,
     "semantic": semantic,
     "singer": singer,
+    "sm2a": sm2a,
     "soft_units": soft_units,
     "soft_vc": soft_vc,
     "svc": svc,

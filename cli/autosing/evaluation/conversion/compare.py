@@ -239,7 +239,7 @@ def _of_sound(wave: Wave, pitch: Mapping[str, Series], task: Task) -> dict[str, 
     found = {"loudness_lu": loudness_error(wave, task.wave, SPEC.sample_rate)} if len(wave) else {}
     if not pitch:
         return found
-    asked_hz = pitch["f0_hz"].values
+    asked_hz = pitch["f0_hz"].values[:]
     n = min(len(wave) * TRACK_HZ // SPEC.sample_rate, len(asked_hz))
     heard = f0(wave, SPEC.sample_rate, len(wave) * TRACK_HZ // SPEC.sample_rate)
     tracks = PitchTrack(heard.f0_hz[:n], heard.voiced[:n]), PitchTrack(asked_hz[:n], (asked_hz > 0)[:n])

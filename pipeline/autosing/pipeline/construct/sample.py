@@ -144,6 +144,15 @@ SAMPLES = {
     "singer": SampleSpec(
         "singer", {"mel": "mel.mel", "voice_activity": "voice_activity.voice_activity"}, group="singer"
     ),
+    "sm2a": SampleSpec(
+        "sm2a",
+        {
+            "semantic": "semantic.semantic",
+            "codes_0": "codes.codes_0",
+            "codes_1": "codes.codes_1",
+            "codes_2": "codes.codes_2",
+        },
+    ),
     "svc": SampleSpec(
         "svc",
         {

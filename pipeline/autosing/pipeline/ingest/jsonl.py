@@ -49,7 +49,7 @@ def _songs(source: Source) -> Iterator[NewSong]:
             source.problems.add(told)
             continue
         reader = _Reader(source, path, key, used)
-        yield from source.taken(grouped(source, path, reader.name_of), reader.song)
+        yield from source.taken(grouped(source, path, reader.names_of), reader.song)
     source.tell_unused(used, "named by no manifest")
 
 
@@ -60,16 +60,17 @@ class _Reader:
         self._source, self._manifest, self._audio_key, self._used = source, manifest, audio_key, used
         self._recordings = Recordings()
 
-    def name_of(self, values: Mapping[str, Any]) -> str:
-        """Returns the sound that a row names."""
+    def names_of(self, values: Mapping[str, Any]) -> list[str]:
+        """Returns the one sound that a row names."""
         name = values.get(self._audio_key)
         if not isinstance(name, str) or not name:
             raise RowError(f"{self._audio_key!r} is missing")
-        return name
+        return [name]
 
     def song(self, row: Row) -> NewSong | None:
         """Returns the song of a row; None of one that the globs leave out."""
-        path = sound_of(self._source, self.name_of(row.values), row.where, self._manifest)
+        (name,) = self.names_of(row.values)
+        path = sound_of(self._source, name, row.where, self._manifest)
         self._used.append(path)
         if not self._source.wants(path):
             return None

@@ -1,4 +1,5 @@
-"""Cuts of lhotse (`cuts.jsonl.gz`): parts of recordings with supervisions that know text, speaker and word times.
+"""Cuts of lhotse (`cuts.jsonl.gz`): parts of recordings, or mixes of such, with supervisions that know text, speaker
+and word times.
 
 The JSON is read as it is documented; lhotse itself is not needed. Times in a cut count from the cut's start.
 """
@@ -9,9 +10,10 @@ from typing import Any
 
 from autosing.pipeline.ingest.annotation import Timed, TimedLine, lyrics_of, reference, seconds
 from autosing.pipeline.ingest.languages import language_tag
+from autosing.pipeline.ingest.lhotse_mix import MIXED, PADDING, Sound, audible, mixed, tracks_of
 from autosing.pipeline.ingest.manifest import Row, first_row, grouped, manifests, sound_of
 from autosing.pipeline.ingest.partitions import NewSong
-from autosing.pipeline.ingest.parts import ROUNDING_S, Recordings, is_whole
+from autosing.pipeline.ingest.parts import ROUNDING_S, Recordings, is_whole, lossless
 from autosing.pipeline.ingest.source import Layout, Source
 from autosing.signal.errors import RowError
 
@@ -24,7 +26,8 @@ def _found(source: Source) -> bool:
 
 
 def _is_cut(values: Mapping[str, Any]) -> bool:
-    return "supervisions" in values or (str(values.get("type", "")).endswith("Cut") and "duration" in values)
+    is_cut = str(values.get("type", "")).endswith("Cut")
+    return "supervisions" in values or (is_cut and not {"duration", "tracks"}.isdisjoint(values))
 
 
 def _songs(source: Source) -> Iterator[NewSong]:
@@ -36,7 +39,7 @@ def _songs(source: Source) -> Iterator[NewSong]:
             )
             continue
         reader = _Reader(source, path, used)
-        yield from source.taken(grouped(source, path, _name_of), reader.song)
+        yield from source.taken(grouped(source, path, _names), reader.song)
     source.tell_unused(used, "of no cut")
 
 
@@ -48,20 +51,19 @@ class _Reader:
         self._recordings = Recordings()
 
     def song(self, row: Row) -> NewSong | None:
-        """Returns the song of a cut; None of one that the globs leave out."""
+        """Returns the song of a cut; None of one whose first recording the globs leave out."""
         where = f"{row.where} ({row.values.get('id')})"
-        path = sound_of(self._source, _name_of(row.values), where, self._manifest)
-        self._used.append(path)
-        if not self._source.wants(path):
+        paths = {name: sound_of(self._source, name, where, self._manifest) for name in _names(row.values)}
+        self._used.extend(paths.values())
+        if not self._source.wants(next(iter(paths.values()))):
             return None
         try:
-            return self._made(row.values, row.values["recording"], path)
+            return self._made(row.values, paths)
         except RowError as error:
             raise RowError(f"{where}: {error}") from error
 
-    def _made(self, cut: Mapping[str, Any], recording: Mapping[str, Any], path: Path) -> NewSong:
-        start_s, duration_s = seconds(cut.get("start", 0)), seconds(cut.get("duration"))
-        supervisions = _inside(cut.get("supervisions") or [], duration_s)
+    def _made(self, cut: Mapping[str, Any], paths: Mapping[str, Path]) -> NewSong:
+        supervisions = sorted(_supervisions(cut), key=lambda its: seconds(its.get("start", 0)))
         text = _text(supervisions)
         try:
             columns, truth = _annotation(supervisions)
@@ -69,13 +71,40 @@ class _Reader:
             self._source.problems.add(f"cut {cut.get('id')}: no ref_words: {error}")
             columns, truth = {}, {}
         id = str(cut.get("id") or "")
-        channels = _channels(cut, recording)
-        if channels is None and start_s == 0 and is_whole(path, duration_s):
+        if (path := _whole(cut, paths)) is not None:
             return self._source.song(path, text | columns, truth, id)
-        data, made_s = self._recordings.part(path, start_s, start_s + duration_s, channels)
-        return self._source.song_of(
-            data, text | columns, truth, id or f"{self._source.name(path)}#{start_s:.3f}", made_s
-        )
+        samples, rate = self._sound(cut, paths)
+        name = self._source.name(next(iter(paths.values())))
+        id = id or f"{name}#{seconds(cut.get('start', 0)):.3f}"
+        return self._source.song_of(lossless(samples, rate), text | columns, truth, id, len(samples) / rate)
+
+    def _sound(self, cut: Mapping[str, Any], paths: Mapping[str, Path]) -> Sound:
+        if cut.get("type") == MIXED:
+            return mixed(cut, lambda track: self._sound(track, paths))
+        start_s = seconds(cut.get("start", 0))
+        end_s = start_s + seconds(cut.get("duration"))
+        return Sound(*self._recordings.samples(paths[_name_of(cut)], start_s, end_s, _channels(cut)))
+
+
+def _names(cut: Mapping[str, Any]) -> list[str]:
+    """Returns the sound files of a cut and of its tracks.
+
+    Raises:
+        RowError: there are none, or one is not the sound as it is.
+    """
+    every = [track.cut for track in tracks_of(cut)] if cut.get("type") == MIXED else [cut]
+    names = [_name_of(its) for its in every if its.get("type") != PADDING]
+    if not names:
+        raise RowError("it is made of padding alone")
+    return names
+
+
+def _whole(cut: Mapping[str, Any], paths: Mapping[str, Path]) -> Path | None:
+    """Returns the sound file that a cut is all of; None where it is a part or a mix."""
+    if cut.get("type") == MIXED or seconds(cut.get("start", 0)) != 0 or _channels(cut) is not None:
+        return None
+    path = paths[_name_of(cut)]
+    return path if is_whole(path, seconds(cut.get("duration"))) else None
 
 
 def _name_of(cut: Mapping[str, Any]) -> str:
@@ -85,9 +114,7 @@ def _name_of(cut: Mapping[str, Any]) -> str:
         RowError: there is not exactly one, or it is not the sound as it is.
     """
     if cut.get("type", KINDS[0]) not in KINDS:
-        raise RowError(
-            f"a {cut['type']} is made up of several recordings; save its audio first (lhotse: cut.save_audio)"
-        )
+        raise RowError(f"a {cut['type']} is no cut that is known ({', '.join((*KINDS, MIXED, PADDING))})")
     recording = cut.get("recording")
     if not isinstance(recording, dict):
         raise RowError("it has no recording; cuts that are made of features alone hold no sound")
@@ -101,24 +128,28 @@ def _name_of(cut: Mapping[str, Any]) -> str:
     return str(sources[0].get("source") or "")
 
 
-def _channels(cut: Mapping[str, Any], recording: Mapping[str, Any]) -> list[int] | None:
+def _channels(cut: Mapping[str, Any]) -> list[int] | None:
     """Returns the channels of a cut; None where they are all that the recording has."""
     channel = cut.get("channel", 0)
     chosen = channel if isinstance(channel, list) else [channel]
-    source = recording["sources"][0].get("channels")
+    source = cut["recording"]["sources"][0].get("channels")
     every = source if isinstance(source, list) else [0]
     if not all(isinstance(c, int) and c in every for c in chosen):
         raise RowError(f"its channel is {channel!r}, and the recording has {every}")
     return None if chosen == every else [every.index(c) for c in chosen]
 
 
-def _inside(supervisions: Sequence[Any], duration_s: float) -> list[Mapping[str, Any]]:
-    """Returns the supervisions in order of time.
+def _supervisions(cut: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns the supervisions of a cut and of its tracks, their times counted from the cut's start.
 
     Raises:
-        RowError: one is not all inside of the cut, so that its text may say more than is heard.
+        RowError: one is not all inside of its cut, so that its text may say more than is heard.
     """
-    found = [s for s in supervisions if isinstance(s, dict)]
+    if cut.get("type") == MIXED:
+        heard = [track for track in audible(tracks_of(cut)) if not track.is_padding]
+        return [_later(its, track.offset_s) for track in heard for its in _supervisions(track.cut)]
+    told, duration_s = cut.get("supervisions"), seconds(cut.get("duration"))
+    found: list[Mapping[str, Any]] = [its for its in told if isinstance(its, dict)] if isinstance(told, list) else []
     for its in found:
         start_s = seconds(its.get("start", 0))
         end_s = start_s + seconds(its.get("duration", duration_s))
@@ -127,7 +158,18 @@ def _inside(supervisions: Sequence[Any], duration_s: float) -> list[Mapping[str,
                 f"its supervision {its.get('id')} ({start_s:g} to {end_s:g} s) is not all inside of the cut "
                 f"({duration_s:g} s); cut where supervisions end (lhotse: trim_to_supervisions)"
             )
-    return sorted(found, key=lambda its: seconds(its.get("start", 0)))
+    return found
+
+
+def _later(supervision: Mapping[str, Any], offset_s: float) -> Mapping[str, Any]:
+    """Returns a supervision that begins `offset_s` later, and its alignment with it."""
+    told = supervision.get("alignment")
+    alignment = {
+        kind: [[part.text, part.start_s + offset_s, part.end_s - part.start_s] for part in map(_timed, items)]
+        for kind, items in (told.items() if isinstance(told, dict) else ())
+        if isinstance(items, list)
+    }
+    return {**supervision, "start": seconds(supervision.get("start", 0)) + offset_s, "alignment": alignment}
 
 
 def _text(supervisions: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:

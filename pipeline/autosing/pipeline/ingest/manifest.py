@@ -3,7 +3,7 @@
 import csv
 import gzip
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -45,34 +45,37 @@ def first_row(path: Path) -> dict[str, Any]:
         return {}
 
 
-def grouped(source: Source, path: Path, name_of: Callable[[Mapping[str, Any]], str]) -> Iterator[Row]:
-    """Yields the rows of a manifest, those that name the same sound together, in the order in which it is first named.
+def grouped(source: Source, path: Path, names_of: Callable[[Mapping[str, Any]], Sequence[str]]) -> Iterator[Row]:
+    """Yields the rows of a manifest, those that name the same sound first together, in the order of their first rows.
 
     Lines that are no JSON objects are problems. All names are looked at before the first row is yielded.
 
     Args:
         source: where problems go, and which folders may be read.
         path: the manifest.
-        name_of: returns the sound that a row names, "" where it names none.
+        names_of: returns the sounds that a row names, at least one, which is "" where it names none.
 
     Raises:
         UsageError: a row names a file in a folder that may not be read.
         DataError: the manifest is damaged, or too large to be put in order.
     """
     groups: dict[str, list[tuple[int, bytes]]] = {}
+    first_named: dict[str, int] = {}
     held = 0
     for number, line in _lines(path):
         held += len(line)
         if held > LARGEST_HELD_BYTES:
             raise DataError(f"{path} has more than {LARGEST_HELD_BYTES} bytes; split it")
         try:
-            name = name_of(_object(line))
+            names = names_of(_object(line))
         except RowError as error:
             source.problems.add(f"{source.name(path)}:{number}: {error}")
             continue
-        groups.setdefault(name, []).append((number, line))
-    for name, lines in groups.items():
-        _check_inside(source, name, f"{source.name(path)}:{lines[0][0]}", path)
+        groups.setdefault(names[0], []).append((number, line))
+        for name in names:
+            first_named.setdefault(name, number)
+    for name, number in first_named.items():
+        _check_inside(source, name, f"{source.name(path)}:{number}", path)
     for lines in groups.values():
         yield from (Row(f"{source.name(path)}:{number}", _object(line)) for number, line in lines)
 

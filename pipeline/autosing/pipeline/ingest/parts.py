@@ -12,21 +12,31 @@ from autosing.signal.errors import RowError
 
 # What manifests round times to.
 ROUNDING_S = 0.01
+MOST_HELD, SHORT_BYTES = 4, 8 << 20
 _FLAC_CHANNELS, _FLAC_RATE_HZ = 8, 655_350
 _BITS = {16: "PCM_16", 24: "PCM_24"}
 
 
 @dataclass
 class Recordings:
-    """Cuts parts out of sound files; a file is decoded once as long as its parts are asked for one after another."""
+    """Cuts parts out of sound files; a file is decoded once as long as its parts are asked for one after another.
 
-    _path: Path | None = None
-    _audio: Audio | None = field(default=None, repr=False)
+    Beside it a few short ones are kept, as the noises are that parts are mixed with.
+    """
+
+    _held: dict[Path, Audio] = field(default_factory=dict, repr=False)
 
     def part(
         self, path: Path, start_s: float, end_s: float | None, channels: list[int] | None = None
     ) -> tuple[bytes, float]:
-        """Returns the samples from `start_s` to `end_s` as a sound file, and how many seconds it lasts.
+        """Returns what `samples` does as a sound file, and how many seconds it lasts."""
+        samples, rate = self.samples(path, start_s, end_s, channels)
+        return lossless(samples, rate), len(samples) / rate
+
+    def samples(
+        self, path: Path, start_s: float, end_s: float | None, channels: list[int] | None = None
+    ) -> tuple[Samples, int]:
+        """Returns the samples (T, C) from `start_s` to `end_s`, and their rate.
 
         Args:
             path: the recording.
@@ -49,21 +59,26 @@ class Recordings:
         samples = audio.samples[round(start_s * rate) : last]
         if not len(samples):
             raise RowError(f"the part from {start_s:g} s of {path.name} has no samples")
-        if channels is not None:
-            if unknown := [c for c in channels if not 0 <= c < samples.shape[1]]:
-                raise RowError(f"{path.name} has no channel {unknown[0]}; it has {samples.shape[1]}, counted from 0")
-            samples = samples[:, channels]
-        return lossless(samples, rate), len(samples) / rate
+        if channels is None:
+            return samples, rate
+        if unknown := [c for c in channels if not 0 <= c < samples.shape[1]]:
+            raise RowError(f"{path.name} has no channel {unknown[0]}; it has {samples.shape[1]}, counted from 0")
+        return samples[:, channels], rate
 
     def _decoded(self, path: Path) -> Audio:
-        if self._audio is None or self._path != path:
-            self._audio = None  # Two long recordings need not be in memory at once.
+        audio = self._held.pop(path, None)
+        if audio is None:
             try:
                 data = path.read_bytes()
             except OSError as error:
                 raise RowError(f"{path.name} can't be read ({error.strerror})") from error
-            self._audio, self._path = decode(data), path
-        return self._audio
+            if len(data) > SHORT_BYTES:
+                self._held.clear()  # Two long recordings need not be in memory at once.
+            elif len(self._held) == MOST_HELD:
+                del self._held[next(iter(self._held))]  # That which was asked for longest ago.
+            audio = decode(data)
+        self._held[path] = audio
+        return audio
 
 
 def is_whole(path: Path, end_s: float) -> bool:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from autosing.pipeline.schema import Column
 from autosing.pipeline.song import AudioName, Song
-from autosing.pipeline.stage import NOT_IN_DEFINITION, Resources, Row, Stage, named_model, per_song
+from autosing.pipeline.stage import NOT_IN_DEFINITION, Reach, Resources, Row, Stage, named_model, per_song
 from autosing.signal.checkpoint import Checkpoint
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.framing import frames
@@ -106,6 +106,11 @@ class ContentStage(Stage):
         counts = [frames(song.n_samples, song.sample_rate, RATE) for song in songs]
         found = contents_of(model, waves, counts, self._windowing(), self.windows_per_batch)
         return [_row(heard) for heard in found]
+
+    def reach(self, model: Any) -> Reach | None:
+        if not self._hears_sound():
+            return Reach(float(model.context_frames / RATE))
+        return None if model.fields.normalises else Reach(self.context_s, self._windowing().step_s)
 
     @property
     def _named(self) -> str:

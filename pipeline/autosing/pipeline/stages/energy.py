@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from autosing.pipeline.schema import Column
 from autosing.pipeline.song import AudioName, Song
-from autosing.pipeline.stage import Row, Stage, per_song
+from autosing.pipeline.stage import Reach, Row, Stage, per_song
 from autosing.signal.energy import RATE, energy
 from autosing.signal.errors import RowError
 from autosing.signal.framing import frames
@@ -25,6 +25,9 @@ class Energy(Stage):
 
     def process(self, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
         return per_song(songs, self._measure)
+
+    def reach(self, model: Any) -> Reach:
+        return Reach(0.02)
 
     def _measure(self, song: Song) -> Row:
         audio = song.audio(self.audio)

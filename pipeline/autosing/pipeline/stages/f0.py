@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from autosing.pipeline.schema import Column
 from autosing.pipeline.song import AudioName, Song
-from autosing.pipeline.stage import Row, Stage, per_song
+from autosing.pipeline.stage import Reach, Row, Stage, per_song
 from autosing.signal.errors import RowError
-from autosing.signal.f0 import RATE, Method, f0
+from autosing.signal.f0 import RATE, REACHES_S, Method, f0
 from autosing.signal.framing import frames
 
 SAMPLE_RATE = 16_000
@@ -37,6 +37,10 @@ class F0Stage(Stage):
 
     def process(self, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
         return per_song(songs, self._track)
+
+    def reach(self, model: Any) -> Reach | None:
+        reach_s = REACHES_S[self.method]
+        return None if reach_s is None else Reach(reach_s)
 
     def _track(self, song: Song) -> Row:
         n_frames = frames(song.n_samples, song.sample_rate, RATE)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from autosing.pipeline.schema import Column
 from autosing.pipeline.song import AudioName, Song
-from autosing.pipeline.stage import NOT_IN_DEFINITION, Resources, Row, Stage, per_song
+from autosing.pipeline.stage import NOT_IN_DEFINITION, Reach, Resources, Row, Stage, per_song
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.framing import centres_s, frames
 from autosing.signal.mel import MelSpec, log_mel
@@ -24,6 +24,8 @@ LOG_MEL_SPECS = (
     MelSpec(SAMPLE_RATE, 2048, HOP, 2048, 128, 0.0, 8000.0),
     MelSpec(SAMPLE_RATE, 512, HOP, 512, 32, 0.0, 8000.0),
 )
+# Half a window of 128 ms, or five frames of slopes.
+WEIGHT_FREE_REACH_S = 0.1
 WEIGHT_FREE = {MFCC: 39, LOG_MEL: sum(spec.n_mels for spec in LOG_MEL_SPECS)}
 
 
@@ -95,6 +97,13 @@ class Ssl(Stage):
         covered = [self._covered(song, n) for song, n in zip(songs, counts, strict=True)]
         features = encode_songs(model, waves, counts, self._windowing(), self.windows_per_batch, covered)
         return [{"ssl": f, "covered": c} for f, c in zip(features, covered, strict=True)]
+
+    def reach(self, model: Any) -> Reach | None:
+        if self.within:
+            return None
+        if model is None:
+            return Reach(WEIGHT_FREE_REACH_S)
+        return None if model.normalises else Reach(self.context_s, self._windowing().step_s)
 
     def _windowing(self) -> Windowing:
         return Windowing.of_seconds(self.window_s, self.context_s)

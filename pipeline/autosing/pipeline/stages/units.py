@@ -3,21 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from autosing.pipeline.schema import Column
 from autosing.pipeline.song import Song
-from autosing.pipeline.stage import NOT_IN_DEFINITION, FitSource, FittedStage, Row, per_song
+from autosing.pipeline.stage import NOT_IN_DEFINITION, FitSource, FittedStage, Reach, Row, per_song
 from autosing.signal.codebook import load_codebook
 from autosing.signal.errors import RowError
 from autosing.signal.frame_spill import FrameSpill
 from autosing.signal.kmeans import assign, fit_codebook
+from autosing.signal.rows import Rows, slices
 from autosing.signal.ssl import RATE
-from autosing.signal.standardise import Floats, Standardise, standardised
+from autosing.signal.standardise import Floats, Standard, Standardise, standardised
 
 CODEBOOK = "codebook"
+BLOCK_FRAMES = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Units(FittedStage):
             features as they are.
         codebook: folder of the artefact; the data set's own by default.
     """
+
+    slices: ClassVar[bool] = True
 
     model: str = field(default="", metadata=NOT_IN_DEFINITION)
     source: str = "ssl"
@@ -81,7 +87,15 @@ class Units(FittedStage):
         return load_tensors(Path(self.codebook))[0][CODEBOOK]
 
     def process(self, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
-        return per_song(songs, lambda song: {"units": assign(self._prepared(song[f"{self.source}.ssl"]), model)})
+        return per_song(songs, lambda song: {"units": self._units(song[f"{self.source}.ssl"], model)})
+
+    def reach(self, model: Any) -> Reach | None:
+        return Reach(0.0) if self.standardise == "none" else None
+
+    def _units(self, series: Rows, codebook: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+        standard = Standard.of(series, self.standardise)
+        found = [assign(standard(block), codebook) for block in slices(series, BLOCK_FRAMES)]
+        return np.concatenate(found) if found else np.zeros(0, np.uint16)
 
     def _prepared(self, series: Floats) -> Floats:
         return standardised(series, self.standardise)

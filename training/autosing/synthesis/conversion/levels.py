@@ -1,6 +1,6 @@
 """How loud a conversion is: as loud as its source or as a number says, and never clipped."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from autosing.signal.faults import peak
 from autosing.signal.loudness import integrated_loudness
+from autosing.signal.rows import Rows
 
 Wave = npt.NDArray[np.float32]
 Loudness = Literal["source", "none"] | float
@@ -34,6 +35,11 @@ class Level:
     limited_db: float
     peak: float
 
+    @property
+    def factor(self) -> float:
+        """The gain as a factor."""
+        return float(10 ** (self.gain_db / 20))
+
 
 def levelled(wave: Wave, sample_rate: int, wanted: Loudness, source_lufs: float | None) -> Level:
     """Brings a wave (T,) or (T, C) to a loudness, in place, and returns what that took.
@@ -44,13 +50,21 @@ def levelled(wave: Wave, sample_rate: int, wanted: Loudness, source_lufs: float 
         wanted: `source`, `none`, or in LUFS.
         source_lufs: of the source; None where it has none, with which nothing is matched.
     """
-    before = integrated_loudness(wave.reshape(len(wave), -1), sample_rate)
+    level = level_of(wave.reshape(len(wave), -1), sample_rate, wanted, source_lufs)
+    wave *= np.float32(level.factor)
+    return level
+
+
+def level_of(samples: Rows, sample_rate: int, wanted: Loudness, source_lufs: float | None) -> Level:
+    """Returns what brings samples (T, C), which may lie on disk, to a loudness; see `levelled`."""
+    before = integrated_loudness(samples, sample_rate)
     target = None if wanted == "none" else source_lufs if wanted == "source" else float(wanted)
     target = None if before is None else target
     gain_db = 0.0 if target is None or before is None else target - before
-    limited_db = limit_db(peak(wave), gain_db)
-    wave *= np.float32(10 ** ((gain_db + limited_db) / 20))
-    return Level(before, target, gain_db + limited_db, limited_db, peak(wave))
+    highest = peak(samples)
+    limited_db = limit_db(highest, gain_db)
+    level = Level(before, target, gain_db + limited_db, limited_db, highest)
+    return replace(level, peak=highest * level.factor)
 
 
 def limit_db(highest: float, gain_db: float) -> float:

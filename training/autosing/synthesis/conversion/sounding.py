@@ -1,6 +1,6 @@
 """Mels of any length to sound, by a vocoder, which works in pieces itself, or by Griffin-Lim in pieces."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from autosing.signal.errors import UsageError
 from autosing.signal.griffin_lim import griffin_lim
 from autosing.signal.mel import MelSpec
+from autosing.signal.rows import Rows, Scaled
 from autosing.synthesis.resynthesize import ByGriffinLim, ByVocoder, Series, Way
 
 Wave = npt.NDArray[np.float32]
@@ -37,33 +38,46 @@ def check_vocoder(way: Way, has_pitch: bool) -> None:
 
 def sound_of(way: Way, series: Mapping[str, Series]) -> Wave:
     """Returns the wave (F hop,) of a mel (F, M), with `f0_hz` and `voiced` where the way uses them."""
+    return np.concatenate([np.zeros(0, np.float32), *sound_pieces(way, series)])
+
+
+def sound_pieces(way: Way, series: Mapping[str, Series]) -> Iterator[Wave]:
+    """Yields what `sound_of` returns piece by piece, of series that may lie on disk."""
     if isinstance(way, ByGriffinLim):
-        return griffin_lim_in_pieces(series["mel"].values, way.spec, way.seed)
-    return way.make({name: series[name] for name in way.columns})
+        return griffin_lim_pieces(series["mel"].values, way.spec, way.seed)
+    assert isinstance(way, ByVocoder)
+    return way.pieces({name: series[name] for name in way.columns})
 
 
 def moved(pitch: Series, semitones: float) -> Series:
     """Returns a pitch in another key."""
-    return replace(pitch, values=(pitch.values * 2 ** (semitones / 12)).astype(np.float32))
+    return replace(pitch, values=Scaled(pitch.values, 2 ** (semitones / 12)))
 
 
-def griffin_lim_in_pieces(
-    mel: npt.NDArray[np.floating], spec: MelSpec, seed: int, piece: int = GRIFFIN_LIM_PIECE
-) -> Wave:
+def griffin_lim_in_pieces(mel: Rows, spec: MelSpec, seed: int, piece: int = GRIFFIN_LIM_PIECE) -> Wave:
     """Returns the wave of a mel (F, M), in pieces that fade into each other.
 
     Phases of pieces have nothing to do with each other, so that what keeps the loudness is the sum of powers.
     """
-    wave = np.zeros(len(mel) * spec.hop, np.float32)
+    return np.concatenate([np.zeros(0, np.float32), *griffin_lim_pieces(mel, spec, seed, piece)])
+
+
+def griffin_lim_pieces(mel: Rows, spec: MelSpec, seed: int, piece: int = GRIFFIN_LIM_PIECE) -> Iterator[Wave]:
+    """Yields what `griffin_lim_in_pieces` returns, of a mel that may lie on disk."""
+    # The end of a piece, to which the beginning of the next is added.
+    held = np.zeros(0, np.float32)
     for first, last in pairwise(_borders(mel, piece)):
         seen_from, seen_to = max(first - GRIFFIN_LIM_OVERLAP, 0), min(last + GRIFFIN_LIM_OVERLAP, len(mel))
         made = griffin_lim(mel[seen_from:seen_to], spec, seed=seed)
         before, after = (first - seen_from) * spec.hop, (seen_to - last) * spec.hop
-        wave[seen_from * spec.hop : seen_to * spec.hop] += made * _fades(len(made), before, after)
-    return wave
+        made = made * _fades(len(made), before, after)
+        made[: len(held)] += held
+        kept = (last - GRIFFIN_LIM_OVERLAP if last < len(mel) else last) - seen_from
+        yield made[: kept * spec.hop]
+        held = made[kept * spec.hop :]
 
 
-def _borders(mel: npt.NDArray[np.floating], piece: int) -> list[int]:
+def _borders(mel: Rows, piece: int) -> list[int]:
     """Returns where pieces of about one size begin and end: inside, where it is quietest nearby, as in a breath."""
     nominal = np.linspace(0, len(mel), max(-(-len(mel) // piece), 1) + 1).round().astype(int)
     found = [0]

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from autosing.signal.decode import Audio, to_mono
 from autosing.signal.faults import clipping, peak
 from autosing.signal.loudness import integrated_loudness
+from autosing.signal.tape import Tape
 
 # Below this, -60 dB of full scale, nothing is sung.
 SILENT_PEAK = 1e-3
@@ -31,9 +31,9 @@ class SourceFacts:
     warnings: tuple[str, ...]
 
     @classmethod
-    def of(cls, audio: Audio) -> "SourceFacts":
+    def of(cls, audio: Tape) -> "SourceFacts":
         """Returns what is known of a recording."""
-        mono = to_mono(audio.samples)[:, None]
+        mono = audio.mono.samples
         highest, clipped = peak(mono), clipping(audio.samples).ratio
         band_hz = audio.sample_rate / 2
         warnings = []

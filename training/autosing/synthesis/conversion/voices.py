@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from autosing.signal.decode import Audio
 from autosing.signal.errors import UsageError
+from autosing.signal.tape import Tape
 from autosing.synthesis.conversion.keys import SourcePitch
 
 Wave = npt.NDArray[np.float32]
@@ -30,8 +31,8 @@ class Features(Protocol):
     def check(self, names: Sequence[str]) -> None:
         """Checks that columns mean what they meant in training."""
 
-    def hear(self, audio: Audio) -> Recording:
-        """Returns a recording whose columns can be asked for."""
+    def hear(self, audio: Audio | Tape) -> Recording:
+        """Returns a recording whose columns can be asked for; series of a tape are `Rows`."""
 
 
 @dataclass(frozen=True)

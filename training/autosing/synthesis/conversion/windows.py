@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from autosing.models.svc_input import svc_inputs
 from autosing.signal.framing import common_period
+from autosing.signal.rows import Rows
 
 Array = npt.NDArray[Any]
 
@@ -23,7 +24,7 @@ class Source:
     """The columns of a recording and how they are wanted.
 
     Attributes:
-        series: of content, `f0_hz`, `voiced`, `energy`.
+        series: of content, `f0_hz`, `voiced`, `energy`, which may lie on disk.
         streams: names of the content.
         tokens: those of them that are tokens.
         n_frames: of the mel.
@@ -33,7 +34,7 @@ class Source:
         singer: returns the model's input for the frames from one to another, by name.
     """
 
-    series: Mapping[str, Array]
+    series: Mapping[str, Rows]
     streams: Collection[str]
     tokens: Collection[str]
     n_frames: int
@@ -81,8 +82,8 @@ class Windows(Mapping[str, Any]):
         self._source = source
         self._names = tuple(source.window(0, min(1, source.n_frames)))
 
-    def __getitem__(self, name: str) -> "Rows":
-        return Rows(self._source, name)
+    def __getitem__(self, name: str) -> "InputRows":
+        return InputRows(self._source, name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -92,7 +93,7 @@ class Windows(Mapping[str, Any]):
 
 
 @dataclass(frozen=True)
-class Rows:
+class InputRows:
     """One input (F, ...)."""
 
     source: Source

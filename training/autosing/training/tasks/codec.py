@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from autosing.models.codec import Codec, CodecFields, sized_codec
+from autosing.signal.errors import UsageError
 from autosing.signal.mel import log_mel_torch
 from autosing.training.loader import Batch
 from autosing.training.manifest import Manifest
@@ -33,16 +34,22 @@ class CodecConfig(WaveConfig):
         strides: latents to a code of each level, coarse first.
         n_codes: size of each level's codebook.
         code_dim: width of the codes.
+        freeze_codes: keep encoder and codebooks of the model that the run begins with; only what decodes them learns.
     """
 
     down: int = 2
     strides: tuple[int, ...] = (4, 2, 1)
     n_codes: int = 1024
     code_dim: int = 16
+    freeze_codes: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_above_0("code_dim")
+        if self.freeze_codes and not self.begin_from:
+            raise UsageError(
+                "freeze_codes keeps the codes of a trained codec, and there is none; give one: --from MODEL"
+            )
         # Its fields refuse what makes no codec.
         _ = self.fields
 
@@ -68,7 +75,10 @@ class CodecTask(WaveTask):
 
     def network(self) -> Codec:
         """Returns the codec with random weights."""
-        return Codec(self.config.fields)
+        network = Codec(self.config.fields)
+        if self.config.freeze_codes:
+            network.freeze_codes()
+        return network
 
     def contract(self) -> Mapping[str, Any]:
         """Returns the mel, and rates and sizes of the codes."""
@@ -108,6 +118,8 @@ class CodecTask(WaveTask):
         n_levels = len(self.config.strides)
         rng = sample.rng("levels")
         share = rng.random()
-        if not training or share >= PARTIAL_SHARE + UNQUANTISED_SHARE:
+        # What is not quantised teaches the way to codes, and a decoder of codes never hears it.
+        unquantised_share = 0.0 if self.config.freeze_codes else UNQUANTISED_SHARE
+        if not training or share >= PARTIAL_SHARE + unquantised_share:
             return n_levels
         return int(rng.integers(1, n_levels + 1)) if share < PARTIAL_SHARE else n_levels + 1

@@ -1,10 +1,9 @@
 """What the trainers of conversion models have in common: samples, their inputs, augmentation, and what is looked at."""
 
-import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ from autosing.models.acoustic_input import pad_stack
 from autosing.models.svc import SvcFields, SvcModel
 from autosing.models.svc_input import svc_inputs
 from autosing.models.svc_sampling import Sampling, draw
-from autosing.signal.errors import DataError, MissingColumn, SchemaMismatch, UsageError
+from autosing.signal.errors import DataError, UsageError
 from autosing.signal.griffin_lim import griffin_lim
 from autosing.signal.mel import MelSpec, shifted_log_mel
 from autosing.signal.resample import resample
@@ -27,14 +26,19 @@ from autosing.training.manifest import AUDIO, Manifest, described
 from autosing.training.pictures import mel_figure
 from autosing.training.sample import Sample
 from autosing.training.task import RunConfig, Task, Tensors
+from autosing.training.tasks.singer_input import (
+    EMBEDDING,
+    SingerName,
+    require_singers,
+    singer_row,
+    singer_vector,
+    vector_width,
+)
 
 if TYPE_CHECKING:
     from torch import nn
 
 Model = TypeVar("Model", bound="nn.Module")
-SingerName = Literal["table", "embedding", "none"]
-
-EMBEDDING = "singer_embedding"
 # Seconds of the sample that is drawn and made audible at each validation.
 LOOK_S = 8.0
 # Percentiles of the pitch beyond which a tracker may have erred.
@@ -113,11 +117,7 @@ class ConversionTask(Task[Model]):
         self.given = config.given
         of_song = (EMBEDDING,) if self.given.singer == "embedding" else ()
         manifest.require([*config.columns, *of_song])
-        if self.given.singer == "table" and not manifest.singers:
-            raise MissingColumn(
-                f"{manifest.url} names no singer; build it from songs with an `artist` or `singer`, "
-                "or set singer=none or singer=embedding"
-            )
+        require_singers(manifest, self.given.singer)
         self.config = config
         self.singers = manifest.singers if self.given.singer == "table" else ()
         self.singer_rows = {name: UNKNOWN_SINGER + 1 + i for i, name in enumerate(self.singers)}
@@ -145,7 +145,7 @@ class ConversionTask(Task[Model]):
             rates=rates,
             streams={name: column[name].dim or 1 for name in self.given.content},
             n_singers=len(self.singers),
-            embedding_dim=_width(column[EMBEDDING].dtype) if EMBEDDING in column else 0,
+            embedding_dim=vector_width(column[EMBEDDING]) if EMBEDDING in column else 0,
             uses_formant=self.config.key_shift > 0,
             **settings,
         )
@@ -204,16 +204,11 @@ class ConversionTask(Task[Model]):
     def _singer(self, sample: Sample, training: bool) -> dict[str, npt.NDArray[Any]]:
         withheld = training and sample.rng("singer").random() < self.config.singer_dropout
         if self.given.singer == "embedding":
-            told = np.asarray(sample.info["values"][EMBEDDING], np.float32)
+            told = singer_vector(sample, vector_width(self.columns[EMBEDDING]))
             return {EMBEDDING: (told * (not withheld))[None]}
-        name = sample.info["singer"]
-        if name is None or self.given.singer == "none" or withheld:
-            return {"singer": np.array(UNKNOWN_SINGER, np.int32)}
-        if name not in self.singer_rows:
-            raise SchemaMismatch(
-                f"sample {sample.key} is sung by {name!r}, who is not in the set's table; build it again"
-            )
-        return {"singer": np.array(self.singer_rows[name], np.int32)}
+        known = self.given.singer == "table" and not withheld
+        row = singer_row(sample, self.singer_rows, UNKNOWN_SINGER) if known else UNKNOWN_SINGER
+        return {"singer": np.array(row, np.int32)}
 
     def look_at(self, model: SvcModel, batch: Tensors, ways: Mapping[str, Sampling]) -> Look:
         """Returns target and predictions of the first sample, drawn and audible."""
@@ -235,11 +230,3 @@ def drawn(model: SvcModel, batch: Tensors, how: Sampling) -> Tensor:
 def _fresh(like: Tensor) -> Iterator[Tensor]:
     while True:
         yield torch.randn(like.shape, device=like.device)
-
-
-def _width(dtype: str) -> int:
-    """Returns how many numbers a column of lists of fixed size has."""
-    found = re.search(r"\[(\d+)\]$", dtype)
-    if not found:
-        raise SchemaMismatch(f"{EMBEDDING} is of the type {dtype}, not a list of a fixed size; process it again")
-    return int(found[1])

@@ -19,14 +19,9 @@ from autosing.training.look import Look
 from autosing.training.manifest import Manifest
 from autosing.training.sample import Sample
 from autosing.training.task import Phase, Tensors
-from autosing.training.tasks.conversion import (
-    ConversionConfig,
-    ConversionTask,
-    Given,
-    SingerName,
-    drawn,
-)
+from autosing.training.tasks.conversion import ConversionConfig, ConversionTask, Given, drawn
 from autosing.training.tasks.conversion_figures import Drawn
+from autosing.training.tasks.singer_input import SingerName
 from autosing.training.tasks.svc_losses import ssim_errors
 from autosing.training.tuning import take_singers
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from autosing.training.bigrams import PRIORS, Bigrams
 from autosing.training.metrics import TokenCounts
 from autosing.training.task import Tensors
-from autosing.training.tasks.t2s_losses import counted, diagonality, has_text, token_mask, with_others_text
+from autosing.training.tasks.language_losses import counted, with_others
+from autosing.training.tasks.t2s_losses import diagonality, has_text, token_mask
 
 LOSS = "cross_entropy"
 
@@ -43,17 +44,18 @@ class Figures:
 
     def add(self, language: nn.Module, bigrams: Bigrams | None, batch: Tensors) -> None:
         """Counts a batch."""
-        told = language(batch, batch["tokens"], watched=range(len(language.blocks)))  # type: ignore[arg-type]
-        self.all += counted(told.logits, batch)
+        tokens_BN, mask_BN = batch["tokens"], token_mask(batch)
+        told = language(batch, tokens_BN, watched=range(len(language.blocks)))  # type: ignore[arg-type]
+        self.all += counted(told.logits, tokens_BN, mask_BN)
         near = [diagonality(one, batch, self.rate, self.width) for one in told.attention]
         self.near = self.near + torch.cat(near).double().cpu().numpy()
-        sung_to = {**batch, "token_counts": batch["token_counts"].where(has_text(batch), 0)}
-        self.n_sung_to += int(sung_to["token_counts"].sum())
+        sung_to_BN = mask_BN & has_text(batch)[:, None]
+        self.n_sung_to += int(sung_to_BN.sum())
         if bigrams:
-            self.bigrams = self.bigrams + bigrams.losses(batch["tokens"], token_mask(batch)).cpu().numpy()
-        if len(batch["tokens"]) > 1:
-            self.true += counted(told.logits, sung_to)
-            self.others += counted(language(with_others_text(batch), batch["tokens"]).logits, sung_to)
+            self.bigrams = self.bigrams + bigrams.losses(tokens_BN, mask_BN).cpu().numpy()
+        if len(tokens_BN) > 1:
+            self.true += counted(told.logits, tokens_BN, sung_to_BN)
+            self.others += counted(language(with_others(batch, "text"), tokens_BN).logits, tokens_BN, sung_to_BN)
 
     @property
     def metrics(self) -> Mapping[str, float]:

@@ -1,17 +1,12 @@
-"""What accompanies the tokens of a sample: its words, its backing, who sings and how fast."""
+"""The words of a sample, and the tokens that they are spelled with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from autosing.models.acoustic_input import pad_stack
-from autosing.models.language_blocks import NOTHING
 from autosing.models.lyric_tokens import LyricSpeller, LyricTokens, SungWord, words_of
 from autosing.signal.errors import DataError
-from autosing.signal.framing import centres_s
-from autosing.training.manifest import Column
 from autosing.training.sample import Sample
 
 Array = npt.NDArray[Any]
@@ -48,40 +43,3 @@ def spelled_text(sample: Sample, words: Sequence[SungWord], speller: LyricSpelle
         raise DataError(
             f"sample {sample.key}: {error}; build the set with `words: true`, or set text_times=even"
         ) from error
-
-
-def backing_tokens(
-    sample: Sample, columns: Mapping[str, Column], sizes: Sequence[int]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Returns the codes of all levels as one source and their times, `NOTHING` first; each level has rows of its own.
-
-    Raises:
-        DataError: a level has a code beyond its size.
-    """
-    tokens, times_s, first = [np.array([NOTHING], np.int64)], [np.zeros(1)], 1
-    for (name, column), size in zip(columns.items(), sizes, strict=True):
-        codes = sample.series[name].astype(np.int64)
-        check_tokens(sample, name, codes, size, "n_backing_tokens")
-        tokens.append(first + codes)
-        times_s.append(centres_s(len(codes), column.rate or 1))  # type: ignore[arg-type]
-        first += size
-    return np.concatenate(tokens), np.concatenate(times_s).astype(np.float32)
-
-
-def check_tokens(sample: Sample, name: str, tokens: Array, size: int, setting: str) -> None:
-    """Raises DataError where a sample has no token, or one beyond a size."""
-    if not len(tokens):
-        raise DataError(f"sample {sample.key} has no {name}; build the set again")
-    if tokens.max() >= size:
-        raise DataError(
-            f"sample {sample.key} has {name} {tokens.max()}, but {setting} is {size}; set it to how many there are"
-        )
-
-
-def side_by_side(name: str, found: Sequence[tuple[Array, Array]]) -> dict[str, Array]:
-    """Returns the tokens of a source of several samples, their times and their counts, by the names of a model."""
-    return {
-        name: pad_stack([tokens for tokens, _ in found]),
-        f"{name}_s": pad_stack([times_s for _, times_s in found]),
-        f"{name}_counts": np.array([len(tokens) for tokens, _ in found], np.int64),
-    }

@@ -1,15 +1,11 @@
-"""What trainers of singing language models minimise and measure: cross-entropy, and how diagonal attention is."""
+"""What the trainer of T2S minimises and measures: cross-entropy, and how diagonal attention is."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from autosing.models.language_blocks import NOTHING
-from autosing.training.metrics import TokenCounts
 from autosing.training.task import Tensors
-
-# k of the top-k accuracy.
-TOP_K = 10
 
 
 def token_mask(batch: Tensors) -> Tensor:
@@ -21,15 +17,6 @@ def cross_entropy(logits_BNV: Tensor, batch: Tensors) -> Tensor:
     """Returns the cross-entropy of the true tokens in nats, summed; padding is none of them."""
     losses_BN = functional.cross_entropy(logits_BNV.float().transpose(1, 2), batch["tokens"], reduction="none")
     return (losses_BN * token_mask(batch)).sum()
-
-
-def counted(logits_BNV: Tensor, batch: Tensors) -> TokenCounts:
-    """Returns how well the true tokens are predicted; a tie with a true token counts against it."""
-    mask_BN = token_mask(batch)
-    scores_MV, true_M = logits_BNV.float()[mask_BN], batch["tokens"][mask_BN]
-    rank_M = (scores_MV >= scores_MV.gather(1, true_M[:, None])).sum(1)
-    loss = functional.cross_entropy(scores_MV, true_M, reduction="sum")
-    return TokenCounts(len(true_M), int((rank_M == 1).sum()), int((rank_M <= TOP_K).sum()), float(loss), TOP_K)
 
 
 def nearness(batch: Tensors, rate: float, width: float) -> Tensor:
@@ -63,10 +50,3 @@ def diagonality(attention_BHNL: Tensor, batch: Tensors, rate: float, width: floa
     near_BHN = (attention_BHNL * (near_BNL * own_BNL)[:, None]).sum(-1)
     counted_BN = token_mask(batch) & has_text(batch)[:, None]
     return (near_BHN * counted_BN[:, None]).sum((0, 2))
-
-
-def with_others_text(batch: Tensors) -> dict[str, Tensor]:
-    """Returns a batch in which each sample has the text of the one before it, over its own time."""
-    others = {name: batch[name].roll(1, 0) for name in ("text", "text_s", "text_counts")}
-    stretch_B = batch["seconds"] / batch["seconds"].roll(1, 0)
-    return {**batch, **others, "text_s": others["text_s"] * stretch_B[:, None]}

@@ -1,0 +1,217 @@
+"""A language model of columns: what comes next, given sources, conditions and the columns before.
+
+A column has one cell or more, all of which are predicted from the columns before. An encoder for each source reads it
+whole; a decoder goes from column to column and attends to itself and to all sources, each with a weight that is learned
+per layer. AutoSing, whose idea this is, weighs text and backing 0.8 to 0.2 for good, counts the positions of streams
+that go at different rates alike, and guides by zeros, which are a code. Here a source has one token more, `NOTHING`,
+before its own: it is what a model hears of a source that is absent, in training and in generation alike, and it leaves
+no query without anything to look at.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from autosing.models.attention import HEAD_DIM, Heard, Turns, present, turns_at
+from autosing.models.language_blocks import NOBODY, BlockFields, Cache, DecoderBlock, Mlp, SourceEncoder, last_layers
+from autosing.models.patterns import EMPTY
+from autosing.models.width import begin, begin_silent
+from autosing.signal.errors import UsageError
+
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnFields:
+    """What all language models of columns are built from.
+
+    Attributes:
+        sources: how many different tokens each source has, `NOTHING` among them, by name.
+        conditions: how many rows the table of each condition has, `NOBODY`'s among them, by name.
+        vectors: width of each condition that is told by a vector, such as a singer embedding, by name.
+        dim: width of all layers.
+        layers: of the decoder.
+        source_layers: of the encoder of each source.
+        mlp: what a block computes token by token.
+        dropout: of what a layer adds.
+        near_first: whether the decoder begins by attending to what is near in time.
+    """
+
+    sources: Mapping[str, int]
+    conditions: Mapping[str, int] = field(default_factory=dict)
+    vectors: Mapping[str, int] = field(default_factory=dict)
+    dim: int
+    layers: int
+    source_layers: int
+    mlp: Mlp
+    dropout: float
+    near_first: bool = True
+
+    def __post_init__(self) -> None:
+        if self.dim < HEAD_DIM or self.dim % HEAD_DIM:
+            raise UsageError(f"dim is {self.dim}; it must be a multiple of {HEAD_DIM}, the width of a head")
+        if not self.sources:
+            raise UsageError("a language model of tokens has no source; name one, such as text")
+        if self.conditions.keys() & self.vectors.keys():
+            raise UsageError(
+                f"{', '.join(self.conditions.keys() & self.vectors.keys())} is told by a table and a vector"
+            )
+
+
+class Told(NamedTuple):
+    """What a model says of cells.
+
+    Attributes:
+        logits: (B, N, R, V), or (B, N, V) of tokens.
+        attention: for each watched layer how much each column attends to the watched source's, (B, H, N, S).
+    """
+
+    logits: Tensor
+    attention: Sequence[Tensor]
+
+
+class ColumnLanguage(nn.Module):
+    """Predicts columns of cells (B, N, R) one by one from those before and what accompanies them.
+
+    Inputs are, for each source, its tokens (B, S) beginning with `NOTHING`, under its name; `<name>_s` (B, S), their
+    times in seconds; `<name>_counts` (B,), how many there are; for each condition its row (B,), or its vector (B, E),
+    all zeros for nobody, under its name; and `withheld` (B,), where a sample is to hear none of all this. A batch gives
+    what its samples give one by one.
+
+    Args:
+        fields: of all such models.
+        sizes: how many different tokens the cells of each row may hold.
+    """
+
+    row_begins: Tensor
+    row_sizes: Tensor
+
+    def __init__(self, fields: ColumnFields, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.fields, self.sizes, dim = fields, tuple(sizes), fields.dim
+        # Each row has one more, `EMPTY`, which no token has and there is no logit for: it stands before the first
+        # column, too.
+        self.tokens = nn.Embedding(sum(sizes) + len(sizes), dim)
+        tables = {name: nn.Embedding(n, dim) for name, n in fields.conditions.items()}
+        # Without a bias, so that nobody's vector adds nothing.
+        vectors = {name: nn.Linear(n, dim, bias=False) for name, n in fields.vectors.items()}
+        self.conditions = nn.ModuleDict({**tables, **vectors})
+        block = BlockFields(dim, fields.mlp, fields.dropout, fields.near_first)
+        # A mapping may come back from JSON in another order, and the mixture's shares have no names.
+        names = sorted(fields.sources)
+        self.encoders = nn.ModuleDict(
+            {name: SourceEncoder(block, fields.source_layers, fields.sources[name]) for name in names}
+        )
+        self.blocks = nn.ModuleList([DecoderBlock(block, names) for _ in range(fields.layers)])
+        self.norm = nn.RMSNorm(dim)
+        self.readout = nn.Linear(dim, len(sizes) * max(sizes), bias=False)
+        begins_R = np.cumsum([0, *(size + 1 for size in sizes[:-1])])
+        self.register_buffer("row_begins", torch.from_numpy(begins_R), persistent=False)
+        self.register_buffer("row_sizes", torch.tensor(sizes), persistent=False)
+        begin(self)
+        begin_silent(self.readout, *(layer for block in self.modules() for layer in last_layers(block)))
+
+    def columns(
+        self, inputs: Tensors, cells_BNR: Tensor, times_s: Tensor, watched: Sequence[int] = (), source: str = ""
+    ) -> Told:
+        """Returns what is predicted of each column from the true ones before it.
+
+        Args:
+            inputs: as the class says.
+            cells_BNR: what comes after a sample's end is not looked at by anything before it.
+            times_s: of the columns, (B or 1, N).
+            watched: layers whose attention is told, too.
+            source: to what.
+        """
+        heard, told_BD = self.heard(inputs), self.told(inputs)
+        x_BND = self.embedded(functional.pad(cells_BNR, (0, 0, 1, -1), value=EMPTY)) + told_BD[:, None]
+        turns, attention = turns_at(times_s), []
+        for number, block in enumerate(self.blocks):
+            if number in watched:
+                kept: list[Tensor] = []
+                x_BND = block(x_BND, turns, heard[number], watch=(source, kept))
+                attention += kept
+            else:
+                x_BND = block(x_BND, turns, heard[number])
+        return Told(self.read(x_BND), attention)
+
+    def step(
+        self,
+        last_BR: Tensor,
+        place: Tensor,
+        time_s: Tensor,
+        told_BD: Tensor,
+        heard: Sequence[Mapping[str, Heard]],
+        caches: Sequence[Cache],
+    ) -> Tensor:
+        """Returns the logits (B, R, V) of the column at a place, and adds the one before it to the caches.
+
+        Args:
+            last_BR: the column before; `EMPTY` before the first.
+            place: a number without a shape; it is a tensor so that all steps are one graph.
+            time_s: of the column, without a shape, too.
+            told_BD: of `told`.
+            heard: of `heard`.
+            caches: of `caches`, with what the places before have left there.
+        """
+        x_B1D = self.embedded(last_BR[:, None]) + told_BD[:, None]
+        turns = turns_at(time_s.reshape(1, 1))
+        for block, of_layer, cache in zip(self.blocks, heard, caches, strict=True):
+            x_B1D = block(x_B1D, turns, of_layer, cache=cache, place=place)
+        return self.read(x_B1D)[:, 0]
+
+    def embedded(self, cells_BNR: Tensor) -> Tensor:
+        """Returns the vectors of columns (B, N, D), which are the sums of their cells'."""
+        rows_BNR = torch.where(cells_BNR < 0, self.row_sizes, cells_BNR) + self.row_begins
+        x_BND: Tensor = self.tokens(rows_BNR).sum(2)
+        return x_BND
+
+    def read(self, x_BND: Tensor) -> Tensor:
+        """Returns logits (B, N, R, V); those of tokens that a row does not have are -inf."""
+        size = max(self.sizes)
+        logits_BNRV: Tensor = self.readout(self.norm(x_BND)).unflatten(-1, (len(self.sizes), size))
+        if min(self.sizes) == size:
+            return logits_BNRV
+        allowed_RV = torch.arange(size, device=x_BND.device) < self.row_sizes[:, None]
+        return logits_BNRV.masked_fill(~allowed_RV, -torch.inf)
+
+    def heard(self, inputs: Tensors) -> list[dict[str, Heard]]:
+        """Returns keys and values of all sources for each layer, by name; they do not depend on what is sung."""
+        encoded: dict[str, tuple[Tensor, Turns, Tensor]] = {}
+        for name, encoder in self.encoders.items():
+            counts_B = inputs[f"{name}_counts"]
+            if "withheld" in inputs:
+                counts_B = counts_B.where(~inputs["withheld"], 1)
+            turns, seen = turns_at(inputs[f"{name}_s"]), present(counts_B, inputs[name].shape[1])
+            encoded[name] = encoder(inputs[name], turns, seen), turns, seen
+        return [block.heard(encoded) for block in cast(Sequence[DecoderBlock], self.blocks)]
+
+    def told(self, inputs: Tensors) -> Tensor:
+        """Returns what the conditions add to every column (B, D)."""
+        like = self.tokens.weight
+        told_BD = like.new_zeros(len(inputs[next(iter(self.fields.sources))]), self.fields.dim)
+        for name, layer in self.conditions.items():
+            given = inputs[name]
+            if "withheld" in inputs:
+                withheld_B = inputs["withheld"].reshape(-1, *(1,) * (given.ndim - 1))
+                given = given.masked_fill(withheld_B, NOBODY)
+            if name in self.fields.vectors:
+                given = functional.normalize(given.to(like.dtype), dim=-1)
+            told_BD = told_BD + layer(given)
+        return told_BD
+
+    @property
+    def singers(self) -> nn.Module | None:
+        """The table of who sings; None of a model that is not told, or is told by a vector."""
+        return self.conditions["singer"] if "singer" in self.fields.conditions else None
+
+    def caches(self, batch: int, n: int) -> list[Cache]:
+        """Returns empty caches of `n` columns for each layer."""
+        like, heads = self.tokens.weight, self.fields.dim // HEAD_DIM
+        shape = (batch, heads, n, HEAD_DIM)
+        return [Cache(like.new_zeros(shape), like.new_zeros(shape)) for _ in self.blocks]

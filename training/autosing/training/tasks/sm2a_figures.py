@@ -1,0 +1,76 @@
+"""What a validation of SM2A tells: level by level, beside a baseline, and with others' semantic tokens."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from autosing.models.patterns import EMPTY
+from autosing.training.metrics import TokenCounts
+from autosing.training.task import Tensors
+from autosing.training.tasks.language_losses import counted, with_others
+from autosing.training.unigrams import Unigrams
+
+LOSS, SEMANTIC = "cross_entropy", "semantic"
+
+
+@dataclass
+class Figures:
+    """Sums over samples.
+
+    Attributes:
+        level_of: the level of each row of the pattern.
+        levels: of the codes of each level.
+        common: how many of these are the most frequent one of training.
+        true: of all codes, in batches of several samples.
+        others: of the same with another's semantic tokens.
+    """
+
+    level_of: Sequence[int]
+    levels: list[TokenCounts] = field(init=False)
+    common: list[int] = field(init=False)
+    true: TokenCounts = field(default_factory=TokenCounts)
+    others: TokenCounts = field(default_factory=TokenCounts)
+
+    def __post_init__(self) -> None:
+        n_levels = 1 + max(self.level_of)
+        self.levels, self.common = [TokenCounts()] * n_levels, [0] * n_levels
+
+    def add(self, language: nn.Module, unigrams: Unigrams, batch: Tensors) -> None:
+        """Counts a batch."""
+        cells_BNR, times_s = batch["cells"], batch["columns_s"]
+        mask_BNR, logits = cells_BNR != EMPTY, language(batch, cells_BNR, times_s).logits
+        for level in range(len(self.levels)):
+            rows = [row for row, of in enumerate(self.level_of) if of == level]
+            true, mask = cells_BNR[..., rows], mask_BNR[..., rows]
+            self.levels[level] += counted(logits[..., rows, :], true, mask)
+            self.common[level] += unigrams.n_correct(level, true[mask])
+        if len(cells_BNR) > 1:
+            self.true += counted(logits, cells_BNR, mask_BNR)
+            others = language(with_others(batch, SEMANTIC), cells_BNR, times_s).logits
+            self.others += counted(others, cells_BNR, mask_BNR)
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The figures by name, those of a level with its number; the gap is no number where no batch had several."""
+        total = sum(self.levels, start=TokenCounts())
+        found = {
+            LOSS: math.log(total.perplexity),
+            "token_accuracy": total.token_accuracy,
+            "perplexity": total.perplexity,
+            "unigram_accuracy": sum(self.common) / total.n_tokens,
+            "semantic_gap": self.others.perplexity / self.true.perplexity if self.true.n_tokens else math.nan,
+        }
+        for level, (counts, common) in enumerate(zip(self.levels, self.common, strict=True)):
+            found[f"token_accuracy_{level}"] = counts.token_accuracy
+            found[f"perplexity_{level}"] = counts.perplexity
+            found[f"unigram_accuracy_{level}"] = common / counts.n_tokens
+        return found
+
+
+def likelihoods(logits_NRV: Tensor, cells_NR: Tensor) -> Tensor:
+    """Returns how likely each true code was (N, R); no number where a cell holds none."""
+    share_NR = logits_NRV.float().softmax(-1).gather(-1, cells_NR.clamp(min=0)[..., None])[..., 0]
+    return torch.where(cells_NR == EMPTY, torch.nan, share_NR)
