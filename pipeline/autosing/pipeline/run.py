@@ -3,12 +3,13 @@
 import os
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Literal
 
 from autosing.pipeline.cluster import run_on_ray
 from autosing.pipeline.dataset import Dataset
+from autosing.pipeline.events import EventLog
 from autosing.pipeline.fit import fit
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.progress import Progress
@@ -61,7 +62,9 @@ def process(
         return scheduler.report
     if first is not None:
         scheduler.again(first)
-    with shown:
+    with EventLog(dataset.store) as log, shown:
+        scheduler.tell = log.tell
+        log.tell("begun", targets=list(targets), partitions=len(dataset.partitions), options=asdict(options))
         if hint := _idle_cores(options, dataset):
             shown.say(hint)
         if _wants_ray(options, dataset):
