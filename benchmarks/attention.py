@@ -1,6 +1,6 @@
 """What makes T2S attend to the lyrics: its switches one by one, on synthetic songs.
 
-    python benchmarks/attention.py SHARDS [--steps N] [--picture FILE.svg]
+    python benchmarks/attention.py SHARDS [--steps N] [--picture FILE.png]
 
 SHARDS is a set of `semantic` tokens with word times, such as `whole` of `benchmarks/gates/lyrics.py --keep FOLDER`.
 Each arm changes one thing of the first. Diagonality is the share of the best head's attention that is within about half
@@ -89,8 +89,9 @@ def drawn(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
         for arm, rows in curves.items():
             axes.plot([row["step"] for row in rows], [row[f"valid/{name}"] for row in rows], marker=".", label=arm)
         axes.set(title=name.replace("_", " "), xlabel="step")
-        if name == "lyrics_gap":
-            axes.set(yscale="log")
+        if name != "diagonality":
+            axes.set_yscale("log", base=2)
+            axes.yaxis.set_major_formatter("{x:g}")
         axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=math.ceil(len(curves) / 2))
     return figure
