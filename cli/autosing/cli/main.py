@@ -20,6 +20,7 @@ from autosing.cli import (
     process,
     push,
     resynthesize,
+    submit,
     train,
     upkeep,
 )
@@ -41,6 +42,7 @@ app.command("errors")(data.errors)
 app.command("verify")(upkeep.verify)
 app.command("gc")(upkeep.gc)
 app.command("repartition")(upkeep.repartition)
+app.command("submit", context_settings=submit.PASSED_ON)(submit.submit)
 app.command("build")(build.build)
 app.command("train")(train.train)
 app.command("push")(push.push)
