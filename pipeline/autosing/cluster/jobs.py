@@ -97,20 +97,24 @@ class JobServer:
         """
         self.status(id)
         log, heard = _Log(self._client, id, write), time.monotonic()
-        while True:
-            try:
-                asyncio.run(log.follow())
-                found = self._client.get_job_info(id)
-                if found.status.is_terminal():
-                    return _exit_code(found)
-                heard = time.monotonic()
-            except (OSError, RuntimeError) as error:
-                if time.monotonic() - heard > self._patience_s:
-                    raise DataError(
-                        f"{self.address} is out of reach since {self._patience_s:.0f} s ({error}); while it lives the "
-                        f"job goes on: autosing submit --attach {id} --address {self.address}"
-                    ) from error
-            time.sleep(LOOK_EVERY_S)
+        with self._explained():
+            while True:
+                try:
+                    asyncio.run(log.follow())
+                    found = self._client.get_job_info(id)
+                    if found.status.is_terminal():
+                        return _exit_code(found)
+                    heard = time.monotonic()
+                except (OSError, RuntimeError) as error:
+                    # A head that was started anew knows nothing of the job.
+                    if "does not exist" in str(error):
+                        raise
+                    if time.monotonic() - heard > self._patience_s:
+                        raise DataError(
+                            f"{self.address} is out of reach since {self._patience_s:.0f} s ({error}); while it lives "
+                            f"the job goes on: autosing submit --attach {id} --address {self.address}"
+                        ) from error
+                time.sleep(LOOK_EVERY_S)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
