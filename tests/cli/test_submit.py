@@ -80,10 +80,10 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
 
 def start_head(folder: Path, scratch: str, token: str) -> "tuple[subprocess.Popen[bytes], Head]":
     options = {name: free_port() for name in ("port", "dashboard-port", "dashboard-agent-listen-port",
-                                              "metrics-export-port")}  # fmt: skip
-    options |= {"ray-client-server-port": 0, "num-cpus": 2, "object-store-memory": 100 << 20}
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats", "--no-monitor",
-               "--node-ip-address=127.0.0.1", f"--temp-dir={scratch}"]  # fmt: skip
+                                              "ray-client-server-port", "metrics-export-port")}  # fmt: skip
+    options |= {"num-cpus": 2, "object-store-memory": 100 << 20}
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--no-monitor",
+               "--disable-usage-stats", "--node-ip-address=127.0.0.1", f"--temp-dir={scratch}"]  # fmt: skip
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {TOKEN: token, "PATH": path, "PYTHONPATH": "", "HOME": str(folder)}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": SECRET, "RAY_metrics_report_interval_ms": "500"}

@@ -1,15 +1,16 @@
 """The log of a run beside its data, and what somebody sees who has nothing but the storage."""
 
 import json
-import threading
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from toy_stages import toy_dataset, toy_graph
 
+from autosing.cli.watch import watch_runs
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.events import EVENTS, SILENT_S, EventLog, runs_seen
 from autosing.pipeline.progress import Progress
@@ -17,14 +18,14 @@ from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.store import Store
 from autosing.pipeline.upkeep.verify import verify
 from autosing.signal.errors import DataError
-from said import Autosing
 
 ALL = ["probe", "letters", "level"]
 
 
-def run(url: str, **settings: Any) -> None:
-    options = RunOptions(executor="local")
-    process(Dataset(url), toy_graph(url, **settings), ALL, options, progress=Progress(0, quiet=True))
+def run(url: str, targets: Sequence[str] = ALL) -> None:
+    """Computes some targets of a data set, or all that are computed by default."""
+    graph, options = toy_graph(url), RunOptions(executor="local")
+    process(Dataset(url), graph, targets or graph.default_targets, options, progress=Progress(0, quiet=True))
 
 
 def logged(url: str) -> list[list[dict[str, Any]]]:
@@ -85,14 +86,22 @@ def test_where_no_log_can_be_written_the_run_goes_on_without_it(tmp_path: Path) 
     assert Path(url, "1", "level.parquet").is_file()
 
 
-def test_whoever_watches_sees_a_run_at_work_and_ends_when_it_does(autosing: Autosing) -> None:
-    autosing("ingest", "synthetic:1x3", "songs")
-    autosing("process", "songs", "energy", "--executor", "local")
-    log = EventLog(Store("songs"))
-    log.note("started", partitions=1)
-    threading.Timer(2, log.note, ["ended"], {"exit_code": 3}).start()
-    seen = autosing("status", "songs", "--watch", "--every", "0.1")
+def test_whoever_watches_sees_a_run_at_work_and_ends_when_it_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = toy_dataset(str(tmp_path / "set"))
+    log = EventLog(Store(url))
+    log.note("started", partitions=2)
+    watch_runs(Dataset(url), toy_graph(url), lambda: log.note("ended", exit_code=3))
     log.close()
-    assert seen.code == 0 and "energy                1      0" in seen.out
-    assert f"run {log.name.removesuffix('.jsonl')}: at work, started" in seen.out
-    assert "ended exit_code 3" in seen.out.splitlines()[-1]
+    first, last = [line for line in capsys.readouterr().out.splitlines() if line.startswith("run ")]
+    assert "at work, started" in first and "ended, ended exit_code 3" in last
+
+
+def test_whoever_watches_a_finished_set_looks_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = toy_dataset(str(tmp_path / "set"))
+    run(url, [])
+    watch_runs(Dataset(url), toy_graph(url), lambda: pytest.fail("it looked again"), as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert {stage["fresh"] for stage in told["stages"]} == {2}
+    assert [(r["event"], r["at_work"]) for r in told["runs"]] == [("ended", False)]
