@@ -26,7 +26,6 @@ import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
 
-from autosing.conversion.outputs import Outputs  # noqa: E402
 from autosing.models.diffusion import leap, solve  # noqa: E402
 from autosing.models.directory import load_model  # noqa: E402
 from autosing.models.excitation import noise  # noqa: E402
@@ -41,6 +40,7 @@ from autosing.signal.framing import frames  # noqa: E402
 from autosing.signal.singer import song  # noqa: E402
 from autosing.signal.tape import Tape  # noqa: E402
 from autosing.signal.voice import voices  # noqa: E402
+from autosing.sounds.outputs import Outputs  # noqa: E402
 from autosing.synthesis.conversion.windows import Source, Windows  # noqa: E402
 from autosing.synthesis.convert import Converter, Wanted  # noqa: E402
 from autosing.synthesis.resynthesize import way_of  # noqa: E402

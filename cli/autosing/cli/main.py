@@ -20,6 +20,7 @@ from autosing.cli import (
     process,
     push,
     resynthesize,
+    sing,
     submit,
     train,
     upkeep,
@@ -47,6 +48,7 @@ app.command("build")(build.build)
 app.command("train")(train.train)
 app.command("push")(push.push)
 app.command("convert")(convert.convert)
+app.command("sing")(sing.sing)
 app.command("convert-checkpoint")(convert_checkpoint.convert_checkpoint)
 app.command("encode")(encode.encode)
 app.command("import-vocoder")(import_vocoder.import_vocoder)

@@ -1,158 +1,113 @@
-"""The log of a run beside its data: what it did and when, one JSON object a line. Reading it needs only storage."""
+"""The event log of a run, as JSON lines beside the data: what was begun, done, failed, fitted and how the run ended.
 
-import calendar
+A log is for people and dashboards. Nothing is decided by it, and a run goes on where it can't be written.
+"""
+
 import json
 import os
-import secrets
-import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
-
-import pyarrow as pa
+from types import TracebackType
+from typing import Any
 
 from autosing.pipeline.store import Store
 
-EVENTS = "events"
-"""The folder of a data set with a file for each run."""
-BEAT_S = 30.0
-"""How often a run that is at work says so."""
-SILENT_S = 300.0
-"""After how long without a word a run is taken for dead."""
-UPLOAD_EVERY_S, UPLOAD_S_PER_MB = 10.0, 10.0
-"""An object store can't append: the whole file is uploaded again, the more rarely the longer it is."""
-TAIL_BYTES = 256 << 10
-NEWEST = 3
-_STAMP = "%Y-%m-%dT%H:%M:%SZ"
+RUNS, EVENTS = "runs", "events.jsonl"
+UPLOAD_EVERY_S = 30.0
 
 
 class EventLog:
-    """Writes the log of one run; where that can't be done, the run goes on without it.
+    """Writes the events of a run: to its file where the data set is a folder, else uploaded every 30 s and at the end.
 
     Args:
         store: of the data set.
-        upload_every_s: seconds between uploads to an object store at least.
     """
 
-    def __init__(self, store: Store, upload_every_s: float = UPLOAD_EVERY_S) -> None:
-        self.name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}.jsonl"
-        self._store, self._upload_every_s = store, upload_every_s
-        self._uploaded = -1e9
-        self._file: IO[str] | None = None
-        self._scratch: Path | None = None
-        with suppress(OSError, pa.ArrowException):
-            self._file = self._open()
+    def __init__(self, store: Store) -> None:
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        self._store, self._parts = store, (RUNS, f"{stamp}-{socket.gethostname()}-{os.getpid()}", EVENTS)
+        self._uploaded = time.monotonic()
 
-    def note(self, event: str, **facts: Any) -> None:
-        """Adds an event to the log."""
-        if self._file is None:
-            return
-        line = {"time": time.strftime(_STAMP, time.gmtime()), "event": event, **facts}
-        try:
-            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            self._file.flush()
-            self._upload(event == "ended")
-        except (OSError, pa.ArrowException):  # The columns' own errors tell of a bad disk; a log is no reason to end.
-            self.close()
+    def __enter__(self) -> "EventLog":
+        self._scratch = None if self._store.is_local else tempfile.TemporaryDirectory(prefix="autosing-")
+        folder = Path(self._scratch.name if self._scratch else self._store.path(*self._parts[:-1]))
+        self._path = folder / EVENTS
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        return self
 
-    def close(self) -> None:
-        """Ends writing."""
-        if self._file is not None:
-            with suppress(OSError):
-                self._file.close()
-            self._file = None
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        said = {} if error is None else {"error": f"{type(error).__name__}: {error}"}
+        self.tell("stopped" if error else "finished", **said)
+        if self._scratch:
+            self._upload()
+            self._scratch.cleanup()
 
-    def _open(self) -> IO[str]:
-        if self._store.is_local:
-            folder = Path(self._store.path(EVENTS))
-            folder.mkdir(exist_ok=True)
-        else:
-            folder = self._scratch = Path(tempfile.mkdtemp(prefix="autosing-"))
-        return (folder / self.name).open("w", encoding="utf-8")
+    def tell(self, event: str, **facts: Any) -> None:
+        """Adds an event with its time."""
+        line = json.dumps({"time_s": round(time.time(), 3), "event": event, **facts}) + "\n"
+        with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+            file.write(line)
+        if self._scratch and time.monotonic() - self._uploaded > UPLOAD_EVERY_S:
+            self._upload()
 
-    def _upload(self, is_last: bool) -> None:
-        if self._scratch is None:
-            return
-        written = self._scratch / self.name
-        pause_s = self._upload_every_s + UPLOAD_S_PER_MB * written.stat().st_size / 1e6
-        if is_last or time.monotonic() - self._uploaded > pause_s:
-            with self._store.writing(EVENTS, self.name) as draft:
-                shutil.copyfile(written, draft)
-            self._uploaded = time.monotonic()
+    def _upload(self) -> None:
+        self._uploaded = time.monotonic()
+        with suppress(OSError), self._store.writing(*self._parts) as path:
+            path.write_bytes(self._path.read_bytes())
 
 
-def started_facts(partitions: int, targets: Sequence[str]) -> dict[str, Any]:
-    """Returns what the first event of a run tells."""
-    return {"partitions": partitions, "targets": list(targets), "host": socket.gethostname(), "pid": os.getpid()}
-
-
-@dataclass(frozen=True)
+@dataclass
 class RunSeen:
-    """What the log of a run tells of it.
+    """A run by its log.
 
     Args:
-        name: of the run.
-        silent_s: seconds since it was last heard.
-        last: its last event.
-        working: songs behind it and all songs of the partitions in hand, by number, where it told them.
+        name: of its folder: when it began, on which host, as which process.
+        done: passes over partitions that were finished.
+        failed: partitions that could not be processed, with the reason.
+        own_errors: songs whose error arose in it.
+        audio_s: seconds of audio that were passed.
+        last: its last event, with its time.
     """
 
     name: str
-    silent_s: float
-    last: Mapping[str, Any]
-    working: Mapping[str, Sequence[int]]
-
-    @property
-    def is_at_work(self) -> bool:
-        """Whether it has not ended, as far as can be known."""
-        return self.last["event"] != "ended" and self.silent_s < SILENT_S
+    done: int = 0
+    failed: dict[int, str] = field(default_factory=dict)
+    own_errors: int = 0
+    audio_s: float = 0.0
+    last: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Returns one line that tells where it is."""
-        told = {k: v for k, v in self.last.items() if k in ("partition", "message", "exit_code", "error")}
-        state = "ended" if self.last["event"] == "ended" else "at work" if self.is_at_work else "killed?"
-        songs = "".join(f"  partition {n}: {done}/{of} songs" for n, (done, of) in self.working.items())
-        facts = "".join(f" {k} {v}" for k, v in told.items())
-        return f"run {self.name}: {state}, {self.last['event']}{facts} {self.silent_s:.0f} s ago{songs}"
+        told = f"{self.name}, {self.done} passes, {self.audio_s / 3600:.2f} h of audio, {self.own_errors} errors"
+        failed = f", {len(self.failed)} partitions failed" if self.failed else ""
+        ago_s = max(time.time() - self.last.get("time_s", time.time()), 0.0)
+        return f"{told}{failed}; {self.last.get('event', 'nothing told yet')} {ago_s:.0f} s ago"
+
+    def add(self, event: dict[str, Any]) -> None:
+        """Takes in an event."""
+        kind, _ = event["event"], float(event["time_s"])
+        self.last = event
+        if kind == "done":
+            self.done += 1
+            self.audio_s += event["audio_s"]
+            self.own_errors += sum(part["own_errors"] for part in event["instances"].values())
+        elif kind == "failed":
+            self.failed[event["partition"]] = event["reason"]
 
 
-def runs_seen(store: Store, newest: int = NEWEST) -> list[RunSeen]:
-    """Returns the newest runs of a data set, the oldest of them first; needs nothing but their logs."""
-    names = [name for name in store.files(EVENTS) if name.endswith(".jsonl") and not name.startswith(".")]
-    return [seen for name in names[-newest:] if (seen := _seen(store, name)) is not None]
-
-
-def _seen(store: Store, name: str) -> RunSeen | None:
-    events = _events(_tail(store, name))
-    if not events:
+def last_run(store: Store) -> RunSeen | None:
+    """Returns what the log of the latest run tells; a line that is half written, or no event, is passed over."""
+    names = sorted(store.folders(RUNS))
+    if not names:
         return None
-    working = next((e.get("songs", {}) for e in reversed(events) if e["event"] == "working"), {})
-    ended = {str(e["partition"]) for e in events if e["event"] == "done"}
-    in_hand = {n: songs for n, songs in working.items() if n not in ended and events[-1]["event"] != "ended"}
-    heard_s = calendar.timegm(time.strptime(events[-1]["time"], _STAMP))
-    silent_s = max(time.time() - heard_s, 0.0)
-    return RunSeen(name.removesuffix(".jsonl"), silent_s, events[-1], in_hand)
-
-
-def _tail(store: Store, name: str) -> bytes:
-    with store.open(EVENTS, name) as file:
-        file.seek(max(file.size() - TAIL_BYTES, 0))
-        return bytes(file.read())
-
-
-def _events(tail: bytes) -> list[dict[str, Any]]:
-    """Returns the events of whole lines; the first may have lost its head, and the last of a killed run its end."""
-    found = []
-    for line in tail.decode("utf-8", "replace").splitlines():
-        with suppress(ValueError, TypeError, KeyError):
-            event = json.loads(line)
-            time.strptime(event["time"], _STAMP)
-            found.append({**event, "event": str(event["event"])})
-    return found
+    seen = RunSeen(names[-1])
+    for line in (store.read_text(RUNS, names[-1], EVENTS) or "").splitlines():
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
+            seen.add(json.loads(line))
+    return seen

@@ -2,12 +2,10 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from autosing.pipeline.events import BEAT_S
 from autosing.pipeline.work import GroupResult, InstanceResult, Passed
 
 LINE_EVERY_S = 30.0
@@ -41,8 +39,7 @@ class Progress(_Shown):
         self._audio_s: dict[str, float] = {}
         self._done: dict[str, int] = {}
         self._running: dict[int, tuple[Sequence[str], Passed]] = {}
-        self._started = self._told = self._noted = time.monotonic()
-        self._note: Callable[..., None] = lambda event, **facts: None
+        self._started = self._told = time.monotonic()
 
     def __enter__(self) -> "Progress":
         if not self._quiet and sys.stderr.isatty():
@@ -53,13 +50,8 @@ class Progress(_Shown):
             self._live.start()
         return self
 
-    def listen(self, note: Callable[..., None]) -> None:
-        """Has `note(event, **facts)` called with all that this is told."""
-        self._note = note
-
     def add(self, result: GroupResult) -> None:
         """Takes in one finished pass."""
-        self._note("done", **asdict(result))
         for name, part in result.instances.items():
             total = self._totals.setdefault(name, InstanceResult())
             total.rows += part.rows
@@ -80,7 +72,6 @@ class Progress(_Shown):
 
     def say(self, message: str) -> None:
         """Tells one event."""
-        self._note("said", message=message)
         if self._live:
             self._live.console.print(message)
         elif not self._quiet:
@@ -88,9 +79,6 @@ class Progress(_Shown):
 
     def tick(self) -> None:
         """Draws the table, or writes a line when the last one is old."""
-        if time.monotonic() - self._noted > BEAT_S:
-            self._noted = time.monotonic()
-            self._note("working", songs={n: (p.songs, p.of) for n, (_, p) in self._running.items()})
         if self._live:
             self._live.update(self._table())
         elif not self._quiet and time.monotonic() - self._told > self._line_every_s:

@@ -2,15 +2,14 @@
 
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Literal
 
 from autosing.pipeline.cluster import run_on_ray
 from autosing.pipeline.dataset import Dataset
-from autosing.pipeline.events import EventLog, started_facts
+from autosing.pipeline.events import EventLog
 from autosing.pipeline.fit import fit
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.progress import Progress
@@ -63,7 +62,9 @@ def process(
         return scheduler.report
     if first is not None:
         scheduler.again(first)
-    with shown, _logged(scheduler, shown):
+    with EventLog(dataset.store) as log, shown:
+        scheduler.tell = log.tell
+        log.tell("begun", targets=list(targets), partitions=len(dataset.partitions), options=asdict(options))
         if hint := _idle_cores(options, dataset):
             shown.say(hint)
         if _wants_ray(options, dataset):
@@ -72,22 +73,6 @@ def process(
             _run_local(scheduler, shown)
     scheduler.report.wall_s = time.monotonic() - started
     return scheduler.report
-
-
-@contextmanager
-def _logged(scheduler: Scheduler, shown: Progress) -> Iterator[None]:
-    """Keeps a log of the run beside its data while a block runs it."""
-    log = EventLog(scheduler.dataset.store)
-    shown.listen(log.note)
-    log.note("started", **started_facts(len(scheduler.dataset.partitions), scheduler.targets))
-    try:
-        yield
-        log.note("ended", exit_code=scheduler.report.exit_code)
-    except BaseException as error:
-        log.note("ended", error=f"{type(error).__name__}: {error}")
-        raise
-    finally:
-        log.close()
 
 
 def _wants_ray(options: RunOptions, dataset: Dataset) -> bool:

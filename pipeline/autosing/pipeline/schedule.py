@@ -3,7 +3,7 @@
 import errno
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
 from autosing.pipeline.dataset import Dataset, Partition
@@ -83,6 +83,7 @@ class Scheduler:
     ) -> None:
         self.dataset, self.graph, self.targets = dataset, graph, list(targets)
         self.report = RunReport()
+        self.tell: Callable[..., None] = lambda event, **facts: None
         self._forced = {n: set(names) for n, names in (forced or {}).items()}
         self._open = list(dataset.partitions)
         self._waiting: list[Partition] = []
@@ -99,6 +100,7 @@ class Scheduler:
                 raise
             except AutosingError as error:
                 self.report.failed[partition.number] = str(error)
+                self.tell("failed", partition=partition.number, reason=str(error))
                 continue
             if task is not None:
                 return task
@@ -109,6 +111,7 @@ class Scheduler:
     def finished(self, task: Task, result: GroupResult) -> None:
         """Takes in a finished task; its partition is looked at again."""
         self.report.add(result)
+        self.tell("done", **asdict(result))
         self._forced.get(task.partition, set()).difference_update(task.names)
         self._last[task.partition] = task.names
         self._open.insert(0, self.dataset.partition(task.partition))
@@ -116,6 +119,7 @@ class Scheduler:
     def failed(self, task: Task, message: str) -> None:
         """Takes in that a partition can't be processed; the others go on."""
         self.report.failed[task.partition] = message
+        self.tell("failed", partition=task.partition, reason=message)
 
     def again(self, task: Task) -> None:
         """Puts a task's partition back to be planned anew."""
@@ -131,6 +135,7 @@ class Scheduler:
     def fitted(self, name: str) -> None:
         """Takes in a finished fit; the partitions that waited for it are looked at again."""
         self.report.fits.append(name)
+        self.tell("fitted", instance=name)
         self.graph.forget_definitions()
         self._open, self._waiting = self._waiting, []
 

@@ -11,7 +11,7 @@ from autosing.pipeline.construct.manifest import MANIFEST
 from autosing.pipeline.construct.shards import DROPS
 from autosing.pipeline.construct.target import SCRATCH
 from autosing.pipeline.dataset import EXCLUDE, INDEX, REFERENCE, REPARTITION, UNFINISHED
-from autosing.pipeline.events import EVENTS
+from autosing.pipeline.events import RUNS
 from autosing.pipeline.store import DRAFT, TEMPORARY, Entry, Store
 from autosing.pipeline.upkeep.findings import ELSEWHERE, UNREADABLE, Finding
 
@@ -65,8 +65,8 @@ class Orphans:
         for entry in self._store.entries():
             if entry.is_folder and entry.name == MODELS:
                 yield from self._in_models()
-            elif entry.is_folder and entry.name == EVENTS:
-                yield from self._in_events()
+            elif entry.is_folder and entry.name == RUNS:
+                continue
             elif entry.is_folder and NUMBER.fullmatch(entry.name):
                 if entry.name not in partitions:
                     yield from self._unborn(entry.name)
@@ -119,13 +119,6 @@ class Orphans:
                 yield from self._file((MODELS,), entry)
             elif entry.name.startswith(TEMPORARY):
                 yield from self._folder((MODELS, entry.name), "left by a fit that was killed")
-
-    def _in_events(self) -> Iterator[Orphan]:
-        for entry in self._store.entries(EVENTS):
-            if entry.is_folder:
-                yield self._foreign((EVENTS, entry.name), entry, "a folder among the logs of runs")
-            elif not entry.name.endswith(".jsonl"):
-                yield from self._file((EVENTS,), entry)
 
     def _unborn(self, folder: str) -> Iterator[Orphan]:
         """Yields what is in a folder without an index; columns there have lost it, and are no orphans."""
