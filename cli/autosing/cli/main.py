@@ -21,6 +21,7 @@ from autosing.cli import (
     push,
     resynthesize,
     sing,
+    submit,
     train,
     upkeep,
 )
@@ -42,6 +43,7 @@ app.command("errors")(data.errors)
 app.command("verify")(upkeep.verify)
 app.command("gc")(upkeep.gc)
 app.command("repartition")(upkeep.repartition)
+app.command("submit", context_settings=submit.PASSED_ON)(submit.submit)
 app.command("build")(build.build)
 app.command("train")(train.train)
 app.command("push")(push.push)

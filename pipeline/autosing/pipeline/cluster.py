@@ -1,4 +1,4 @@
-"""Executes a plan on Ray; beside the session itself, the only file of the pipeline that imports ray.
+"""Executes a plan on Ray; beside the session and its counters, the only file of the pipeline that imports ray.
 
 The controller owns retries, because only it can count: Ray itself neither retries a task nor restarts an actor. A
 worker on a dead or preempted node is replaced and its partition done again for free. A worker that dies on a living
@@ -11,10 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from autosing.cluster.meters import Meters
 from autosing.cluster.session import ray_session
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.schedule import Scheduler, Task
 from autosing.pipeline.threads import VARIABLES
+from autosing.pipeline.work import GroupResult
 from autosing.pipeline.worker import Worker, settle
 from autosing.signal.errors import AutosingError, DataError, UsageError
 
@@ -73,6 +75,7 @@ class _RayRun:
     deaths: dict[int, int] = field(default_factory=dict)
     poison: dict[int, dict[str, str]] = field(default_factory=dict)
     lost_nodes: int = 0
+    meters: Meters = field(default_factory=Meters)
 
     def run(self) -> None:
         idle = self._slots()
@@ -143,7 +146,9 @@ class _RayRun:
             task, slot.task = slot.task, None
             assert task is not None
             try:
-                settle(self.scheduler, task, ray.get(future), self.progress)
+                outcome = ray.get(future)
+                settle(self.scheduler, task, outcome, self.progress)
+                self._count(outcome.result)
             except ray.exceptions.RayActorError as error:
                 self._bury(slot, task, error)
             except (ray.exceptions.RuntimeEnvSetupError, ray.exceptions.ActorUnschedulableError) as error:
@@ -151,6 +156,10 @@ class _RayRun:
             freed.append(slot)
         self.progress.tick()
         return freed
+
+    def _count(self, result: GroupResult | None) -> None:
+        for name, part in result.instances.items() if result else ():
+            self.meters.add(name, result.audio_s, part.rows, part.own_errors, part.bytes, part.busy_s)
 
     def _look(self) -> None:
         """Asks the workers how far they are; one that does not answer is dead or busy, which shows soon enough."""
