@@ -15,6 +15,7 @@ from autosing.models.language import LANGUAGE_SIZES, LanguageFields, TokenLangua
 from autosing.models.language_blocks import NOTHING
 from autosing.models.width import BASE_DIM, lr_scales
 from autosing.signal.errors import UsageError
+from random_sources import random_sources, saying
 
 FIELDS = LanguageFields(
     n_tokens=20,
@@ -32,23 +33,13 @@ FIELDS = LanguageFields(
 def language(fields: LanguageFields = FIELDS) -> TokenLanguage:
     """Returns a model whose layers say something."""
     torch.manual_seed(0)
-    model = TokenLanguage(fields)
-    for name, parameter in model.named_parameters():
-        if name.endswith(("out.weight", "readout.weight", "mixture")):
-            torch.nn.init.normal_(parameter, std=0.1)
-    return model.eval()
+    return saying(TokenLanguage(fields), 0.1)
 
 
 def inputs(texts: tuple[int, ...], backings: tuple[int, ...], seed: int = 0) -> dict[str, Tensor]:
     """Returns what accompanies samples with so many tokens of text and backing; padding is full of real tokens."""
-    generator = torch.Generator().manual_seed(seed)
-    found: dict[str, Tensor] = {}
-    for name, counts, rate in (("text", texts, 9.0), ("backing", backings, 20.8)):
-        n = 1 + max(counts)
-        tokens = torch.randint(1, FIELDS.sources[name], (len(counts), n), generator=generator)
-        tokens[:, 0] = NOTHING
-        found[name], found[f"{name}_counts"] = tokens, torch.tensor(counts) + 1
-        found[f"{name}_s"] = (torch.arange(n) / rate).expand(len(counts), n)
+    counts = {"text": texts, "backing": backings}
+    found = random_sources(FIELDS.sources, counts, {"text": 9.0, "backing": 20.8}, seed)
     rows = torch.arange(len(texts))
     return {**found, "singer": rows % 3, "pace": rows % 5}
 
