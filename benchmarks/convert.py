@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,6 @@ import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
 
-from autosing.conversion.outputs import Outputs  # noqa: E402
 from autosing.models.diffusion import leap, solve  # noqa: E402
 from autosing.models.directory import load_model  # noqa: E402
 from autosing.models.excitation import noise  # noqa: E402
@@ -41,6 +41,7 @@ from autosing.signal.framing import frames  # noqa: E402
 from autosing.signal.singer import song  # noqa: E402
 from autosing.signal.tape import Tape  # noqa: E402
 from autosing.signal.voice import voices  # noqa: E402
+from autosing.sounds.outputs import Outputs  # noqa: E402
 from autosing.synthesis.conversion.windows import Source, Windows  # noqa: E402
 from autosing.synthesis.convert import Converter, Wanted  # noqa: E402
 from autosing.synthesis.resynthesize import way_of  # noqa: E402
@@ -60,6 +61,7 @@ WAYS = {
     "teacher, 4 steps of Heun": ("teacher", Sampling(4, "heun")),
     "teacher, 18 steps of Heun": ("teacher", Sampling(18, "heun")),
 }
+PARTS = ("content", "f0", "energy", "decoder", "vocoder")
 # Frames beside a border that count as about it.
 NEAR = 16
 # Nats that a window may be off the whole by; how much more about borders than inside, on average, where it is more than
@@ -207,15 +209,26 @@ def memory(folder: Path, minutes: Sequence[float]) -> None:
 
 
 def speed(folder: Path, minutes: float) -> None:
-    """Prints the real-time factor of each part."""
+    """Prints the processor's time for each part, which other work on it does not change, as a share of the length."""
     audio = recording(minutes)
     print(f"{minutes:g} minutes, shares of its length")
     print("| way | content | F0 | energy | decoder | vocoder |\n|---|---|---|---|---|---|")
     for way, (name, how) in WAYS.items():
-        wanted = Wanted(converter(folder, name).singers[0], steps=how.steps)
-        told = converter(folder, name).convert(audio, wanted).facts["realtime_factors"]
-        row = [f"{told[part]:.4f}" for part in ("content", "f0", "energy", "decoder", "vocoder")]
+        row = [f"{seconds / (60 * minutes):.4f}" for seconds in spent_s(converter(folder, name), how, audio)]
         print(f"| {way} | {' | '.join(row)} |", flush=True)
+
+
+def spent_s(made_by: Converter, how: Sampling, audio: Audio) -> list[float]:
+    """Returns the seconds that a processor spends on each part of a conversion; loudness counts to the vocoder."""
+    told: list[tuple[str, float]] = []
+    made_by.convert(audio, Wanted(made_by.singers[0], steps=how.steps), lambda part: told.append(_now(part)))
+    told.append(_now("end"))
+    return [sum(b[1] - a[1] for a, b in itertools.pairwise(told) if a[0] == part) for part in PARTS]
+
+
+def _now(part: str) -> tuple[str, float]:
+    """Returns a part that begins, without how far it is, and the processor's time."""
+    return part.partition(" ")[0], time.process_time()
 
 
 def measured(folder: Path, minutes: float) -> dict[str, float]:

@@ -6,7 +6,7 @@
 Planning, handing out and taking in are the pipeline's own code, as are commit records; only work and clock
 are made up. A task takes the measured CPU seconds of its stages (`--costs`, from benchmarks/stages.py)
 times its hours, with a spread of `--spread`. The clock of the cluster goes on by the driver's CPU seconds, too, so that
-workers idle where the driver is too slow for them. Half of the workers that die have committed before they could say so.
+workers idle where the driver is too slow for them. Half of the workers that die have committed before they could say.
 
 Prints planning time, the driver's CPU seconds and memory, calls to the store, idle workers, and whether every column
 of every partition was computed exactly once. Exits with 1 where that is not so or a target is missed.

@@ -92,7 +92,7 @@ def test_importing_every_module_makes_no_file_and_starts_no_thread(tmp_path: Pat
 @pytest.mark.parametrize(
     ("packages", "absent"),
     [
-        (("signal", "pipeline", "evaluation", "conversion", "cli"), HEAVY),
+        (("signal", "pipeline", "evaluation", "conversion", "singing", "sounds", "cli"), HEAVY),
         (("models", "page", "training", "synthesis"), STORES),
     ],
 )

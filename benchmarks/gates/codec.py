@@ -145,7 +145,7 @@ def round_trip(folder: Path, codec: AnyCodec, model: str) -> bool:
     names = [f"codes_{n}" for n in range(len(codec.info.rates))]
     spec = SampleSpec("codes", {name: f"codes.{name}" for name in names}, cuts=None, audio="voice")
     out = folder / "codes"
-    construct_dataset([NamedDataset("gate", dataset)], str(out), replace(spec, valid_songs=1))
+    construct_dataset([NamedDataset("gate", dataset)], str(out), replace(spec, valid_songs=1), overwrite=True)
     tars, same = ShardSet.open(out, "train"), True
     for i in range(len(tars)):
         sample = tars.read(i, [AUDIO, *names])

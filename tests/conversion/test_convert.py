@@ -153,6 +153,7 @@ def test_a_recording_of_several_sections_becomes_what_the_whole_would(studio: St
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_memory_does_not_grow_with_a_recording(studio: Studio, plain: Converter) -> None:
     """Of what numpy holds; `benchmarks/convert.py memory` has all of a process."""
     verse, peaks = sung(9, 8.0)[:, None], []
@@ -193,6 +194,10 @@ def test_columns_of_a_recording_are_those_of_the_data_set(studio: Studio) -> Non
     found = heard.read(["soft_units", "units", "f0_hz", "energy"])
     for address in addresses[1:]:
         np.testing.assert_array_equal(found[address.rpartition(".")[2]], row.values[address])
+    long = recorded(np.tile(sung(9, 8.0), 16)[: 127 * HZ + 99])
+    whole, on_tape = (features.hear(each).read(["soft_units", "units"]) for each in (long, Tape.of(long)))
+    np.testing.assert_array_equal(on_tape["units"], whole["units"])
+    np.testing.assert_allclose(on_tape["soft_units"][:], whole["soft_units"], atol=2e-3)
 
 
 def test_stages_that_mean_something_else_are_refused(studio: Studio, tmp_path: Path) -> None:

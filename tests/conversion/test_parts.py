@@ -10,7 +10,6 @@ import torch
 from tiny_svc import sung
 
 from autosing.conversion.inputs import find_inputs, safe_name
-from autosing.conversion.mixes import mixed
 from autosing.models.directory import LoadedModel
 from autosing.models.svc_input import svc_inputs
 from autosing.signal.decode import Audio
@@ -20,6 +19,7 @@ from autosing.signal.loudness import integrated_loudness
 from autosing.signal.mel import MelSpec, log_mel
 from autosing.signal.resample import resample
 from autosing.signal.rows import DiskRows
+from autosing.sounds.mixes import mixed
 from autosing.synthesis.conversion.keys import SourcePitch, TrainedPitch, auto_key, range_warnings, target_median_hz
 from autosing.synthesis.conversion.levels import HIGHEST_PEAK, levelled
 from autosing.synthesis.conversion.singers import Singing, parse_singing

@@ -114,6 +114,19 @@ def test_a_column_depends_on_none_after_it_and_on_every_cell_before() -> None:
 
 
 @torch.inference_mode()
+def test_attention_begins_with_what_is_sung_at_the_time_of_a_column() -> None:
+    """AutoSing laid semantic tokens of 25 Hz beside columns of 20.83 Hz or 83.33 Hz by their numbers."""
+    torch.manual_seed(0)
+    model, batch = CodesLanguage(FIELDS).eval(), inputs((100,), (9,))
+    for laid, pattern in ((80, model.pattern), (320, model.pattern.unrolled())):
+        times_s = torch.from_numpy(pattern.times_s(laid, FIELDS.finest_rate)[None]).float()
+        told = model(batch, torch.full((1, laid, 8), EMPTY), times_s, watched=(0, 1))
+        away_s = (times_s[0][:, None] - batch["semantic_s"][0]).abs()
+        for attention in told.attention:
+            assert (attention * away_s).sum(-1).mean() < 0.4, "1.3 s if it were to everything alike"
+
+
+@torch.inference_mode()
 def test_a_cell_without_a_code_is_told_from_one_with_code_0() -> None:
     """AutoSing stores zeros where a level has no code, and 0 is a code."""
     model, batch = language(), inputs((6,), (9,))

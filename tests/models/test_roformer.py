@@ -177,6 +177,7 @@ def test_weights_of_half_precision_and_without_constants_are_taken(tmp_path: Pat
         ({f"{name}.{key}": value.clone() for name in ("ema", "net") for key, value in weights(MEL).items()},
          "holds the weights of 2 RoFormers"),
         ({**weights(MEL), "band_split.to_features.0.1.bias": torch.full((8,), torch.nan)}, "no finite number"),
+        ({"a": torch.zeros(3, dtype=torch.bfloat16)}, "bfloat16.*; save float32"),
         ({**weights(MEL), "more": torch.zeros(3)}, r"more is \(3,\), expected no such tensor"),
     ],
 )  # fmt: skip

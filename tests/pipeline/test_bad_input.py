@@ -281,3 +281,11 @@ def test_a_damaged_record_of_a_fit_is_told_with_what_to_remove(url: str) -> None
     Path(url, "models", "above", "fit.json").write_text("{")
     with pytest.raises(DataError, match=r"fit\.json is damaged; restore it, or remove .*models/above"):
         run(url)
+
+
+def test_a_partition_whose_index_cannot_be_read_does_not_stop_a_fit_on_the_others(tmp_path: Path) -> None:
+    url = toy_dataset(str(tmp_path / "set"))
+    (tmp_path / "set" / "0" / "index.parquet").write_bytes(b"no Parquet file")
+    report = run(url)
+    assert report.fits == ["above"] and list(report.failed) == [0]
+    assert set(Dataset(url).partition(1).instances()) == set(ALL)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from sung_letters import coded_sample
 from torch import Tensor
-from toy_shards import ToySample, write_set
+from toy_shards import write_set
 
 from autosing.models.codes_language import CodesLanguage
 from autosing.models.directory import load_model
@@ -259,13 +259,13 @@ def test_a_validation_shows_how_likely_the_true_codes_were(coded_set: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_codes_that_were_never_heard_follow_what_is_sung(tmp_path: Path) -> None:
-    samples: list[ToySample] = [coded_sample(number) for number in range(240)]
-    data = write_set(tmp_path / "set", {"train": [samples[:200]], "valid": [samples[200:]]})
-    settings = [*TINY, "seconds_per_batch=20", "warmup_steps=20", "lr=3e-3", "steps=150", "validate_every=150"]
+    samples = [coded_sample(number) for number in range(140)]
+    data = write_set(tmp_path / "set", {"train": [samples[:120]], "valid": [samples[120:]]})
+    settings = [*TINY, "seconds_per_batch=14", "warmup_steps=10", "lr=3e-3", "steps=70", "validate_every=70"]
     result = train("sm2a", data, tmp_path / "run", settings)
     told = {name.removeprefix("valid/"): value for name, value in result.metrics.items()}
-    print({name: round(value, 3) for name, value in told.items()})
-    assert told["token_accuracy"] > 2 * told["unigram_accuracy"] and told["semantic_gap"] > 1.3
+    assert told["token_accuracy"] > 2 * told["unigram_accuracy"] and told["semantic_gap"] > 1.3, told
     for level in range(3):
         assert told[f"token_accuracy_{level}"] > 2 * told[f"unigram_accuracy_{level}"], level

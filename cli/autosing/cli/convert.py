@@ -82,7 +82,7 @@ def convert(
         raise UsageError("convert needs MODEL, --singer, at least one IN and, last, OUT; --list-singers shows singers")
     from autosing.conversion.inputs import find_inputs
     from autosing.conversion.job import Job, exit_code
-    from autosing.conversion.outputs import Outputs
+    from autosing.sounds.outputs import Outputs
     from autosing.synthesis.convert import Wanted
 
     if stems and backing is not None:
@@ -93,8 +93,8 @@ def convert(
     converter, made_with = _converter(model, vocoder, set_ or [], device)
     separator = None
     if stems:
-        from autosing.conversion.mixes import Separator
         from autosing.pipeline.settings import load_project
+        from autosing.sounds.mixes import Separator
 
         separator = Separator(load_project(config), set_ or [], device)
     job = Job(converter, wanted, outputs, separator, backing, overwrite, made_with)
@@ -115,11 +115,11 @@ def _converter(
     model: str, vocoder: str | None, overrides: list[str], device: Device
 ) -> "tuple[Converter, dict[str, object]]":
     """Returns the converter, and the facts that are the same for all recordings."""
-    from autosing.conversion.job import reference_of
     from autosing.models.directory import directory_digest, load_model
     from autosing.models.hub import model_folder
     from autosing.pipeline.contract_columns import ContractColumns
     from autosing.signal.ssl_encoder import torch_device
+    from autosing.sounds.reading import reference_of
     from autosing.synthesis.convert import Converter, svc_of
     from autosing.synthesis.resynthesize import GRIFFIN_LIM, way_of
     from autosing.training.provenance import provenance

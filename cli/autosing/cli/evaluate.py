@@ -10,7 +10,10 @@ import typer
 from autosing.cli.options import Config, DatasetName
 from autosing.pipeline.threads import one_thread
 
-app = typer.Typer(help="Compare columns with the truth, or conversion models with each other.", no_args_is_help=True)
+app = typer.Typer(
+    help="Compare columns with the truth, conversion models with each other, or judge songs that were sung.",
+    no_args_is_help=True,
+)
 
 OF_COLUMNS = {
     "align": "Word times beside ref_words, and phones beside ref_phones.",
@@ -111,5 +114,37 @@ def svc(
     request = Request(tuple(model), vocoder, choice, steps, shown, seconds, seed, known)
     result = compare_conversions(opened, request, out)
     print(json.dumps(result.figures) if as_json else "\n".join(result.lines))
+    if result.page:
+        print(f"open {result.page}", file=sys.stderr if as_json else sys.stdout)
+
+
+@app.command("sing")
+def sing(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="That `autosing sing` left songs in.")],
+    aligner: Annotated[str, typer.Option(help="Hears the lyrics: shipped, or what `train aligner` made.")] = "shipped",
+    references: Annotated[
+        bool, typer.Option("--references/--no-references", help="Whether references are taken apart for their voices.")
+    ] = True,
+    out: Annotated[Path | None, typer.Option(help="A folder for a page to listen to, the sounds and the JSON.")] = None,
+    shown: Annotated[int, typer.Option(min=1, help="Songs on the page.")] = 8,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each song on the page.")] = 30.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a setting of `stems`: INSTANCE.FIELD=VALUE.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Songs that were sung: which lines and words are heard, pitch, voice, loudness and speed."""
+    one_thread()
+    import json
+
+    from autosing.evaluation.singing.compare import Request, evaluate_singing
+    from autosing.pipeline.settings import load_project
+    from autosing.sounds.mixes import Separator
+
+    separator = Separator(load_project(config), set_ or []) if references else None
+    result = evaluate_singing(Request(folder, aligner, separator, shown, seconds), out)
+    told = {"songs": result.songs, "means": result.means}
+    print(json.dumps(told) if as_json else "\n".join(result.lines))
     if result.page:
         print(f"open {result.page}", file=sys.stderr if as_json else sys.stdout)

@@ -20,6 +20,8 @@ from autosing.cli import (
     process,
     push,
     resynthesize,
+    sing,
+    submit,
     train,
     upkeep,
 )
@@ -41,10 +43,12 @@ app.command("errors")(data.errors)
 app.command("verify")(upkeep.verify)
 app.command("gc")(upkeep.gc)
 app.command("repartition")(upkeep.repartition)
+app.command("submit", context_settings=submit.PASSED_ON)(submit.submit)
 app.command("build")(build.build)
 app.command("train")(train.train)
 app.command("push")(push.push)
 app.command("convert")(convert.convert)
+app.command("sing")(sing.sing)
 app.command("convert-checkpoint")(convert_checkpoint.convert_checkpoint)
 app.command("encode")(encode.encode)
 app.command("import-vocoder")(import_vocoder.import_vocoder)

@@ -4,18 +4,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from autosing.conversion.inputs import Input
-from autosing.conversion.mixes import Parts, Separator, mixed
-from autosing.conversion.outputs import Outputs
 from autosing.conversion.text import Outcome, Progress
-from autosing.signal.decode import Audio, decode
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.tape import Tape
+from autosing.sounds.mixes import Parts, Separator, mixed
+from autosing.sounds.outputs import Outputs
+from autosing.sounds.reading import read_tape
 from autosing.synthesis.convert import Converted, Converter, Wanted
 
-Sound = TypeVar("Sound", Audio, Tape)
 SOME_FAILED = 3
 
 
@@ -97,40 +96,6 @@ class _Given:
 
     voice: Tape
     backing: Tape | None
-
-
-def read_sound(path: Path) -> Audio:
-    """Returns the decoded recording of a file, in memory.
-
-    Raises:
-        UsageError: it cannot be read or decoded.
-    """
-    return _read(path, decode)
-
-
-def read_tape(path: Path) -> Tape:
-    """Returns the decoded recording of a file, on disk.
-
-    Raises:
-        UsageError: it cannot be read or decoded.
-    """
-    return _read(path, Tape.decoded)
-
-
-def _read(path: Path, decoded: Callable[[Path], Sound]) -> Sound:
-    try:
-        return decoded(path)
-    except (OSError, RowError) as error:
-        raise UsageError(f"{path}: {error}") from error
-
-
-def reference_of(name: str) -> Audio | None:
-    """Returns the recording that a singer's name is the path of; None where there is none."""
-    path = Path(name)
-    try:
-        return read_sound(path) if path.is_file() else None
-    except OSError:  # a name that no file can have
-        return None
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

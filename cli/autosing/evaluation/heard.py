@@ -52,7 +52,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Heard:
-    """A song: its recording at `SPEC.sample_rate`, and what each way made."""
+    """A song: its recording at `SPEC.sample_rate`, empty where there is none, and what each way made."""
 
     id: str
     voice: Wave
@@ -140,8 +140,9 @@ class Listening:
         }
 
     def _song(self, song: Heard) -> list[dict[str, Any]]:
-        low, high = contrast(_mel(song.voice, self.seconds))
-        shown = [(RECORDING, Made(song.voice, {})), *zip(self.ways, song.made, strict=True)]
+        made = list(zip(self.ways, song.made, strict=True))
+        shown = [(RECORDING, Made(song.voice, {})), *made] if len(song.voice) else made
+        low, high = contrast(_mel(shown[0][1].wave, self.seconds))
         return [self._way(name, made, low, high) for name, made in shown]
 
     def _way(self, name: str, made: Made, low: float, high: float) -> dict[str, Any]:

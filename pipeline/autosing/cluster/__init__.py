@@ -1,1 +1,1 @@
-"""How work reaches a Ray cluster: a session there, and this package's code on its nodes."""
+"""How work reaches a Ray cluster: a session there, jobs that go on alone, and this package's code on its nodes."""

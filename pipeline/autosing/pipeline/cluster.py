@@ -1,4 +1,4 @@
-"""Executes a plan on Ray; beside the session itself, the only file of the pipeline that imports ray.
+"""Executes a plan on Ray; beside the session and its counters, the only file of the pipeline that imports ray.
 
 Ray itself neither retries a task nor restarts an actor: the controller does, because only it can count.
 """
@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from autosing.cluster.meters import Meters
 from autosing.cluster.session import ray_session
 from autosing.pipeline.controller import Controller, Death, Fleet, Limits, Shape
 from autosing.pipeline.progress import Progress
@@ -55,6 +56,7 @@ class RayFleet(Fleet):
     def __init__(self, scheduler: Scheduler, limits: Limits) -> None:
         self._url, self._graph, self._limits = scheduler.dataset.url, scheduler.graph, limits
         self._actors: dict[Any, Any] = {}
+        self._meters = Meters()
 
     def now_s(self) -> float:
         return time.monotonic()
@@ -105,6 +107,8 @@ class RayFleet(Fleet):
             raise _death(_cause_of_death(actor, error)) from error
         except (ray.exceptions.RuntimeEnvSetupError, ray.exceptions.ActorUnschedulableError) as error:
             raise DataError(f"workers can't be started: {error}") from error
+        for name, part in outcome.result.instances.items() if outcome.result else ():
+            self._meters.add(name, outcome.result.audio_s, part.rows, part.own_errors, part.bytes, part.busy_s)
         return outcome
 
     def passed(self, workers: Sequence[Any]) -> list[Passed | None]:

@@ -120,6 +120,8 @@ class DatasetFitSource(FitSource):
         stored = [a for a in addresses if split_address(a)[0] not in unstored]
         for partition in self._dataset.partitions:
             ids = self._chosen.get(partition.number, {})
+            if not ids:  # It may lack what is asked for, or its index can't be read.
+                continue
             rows = (r.values for r in partition.rows(stored or [f"{PROBE}.duration_s"]) if r.id in ids)
             if not unstored:
                 yield from rows

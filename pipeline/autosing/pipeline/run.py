@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Literal
 
@@ -12,6 +12,7 @@ from autosing.cluster.stop import TERM, stop_signals
 from autosing.pipeline.cluster import run_on_ray
 from autosing.pipeline.controller import Limits
 from autosing.pipeline.dataset import Dataset
+from autosing.pipeline.events import EventLog
 from autosing.pipeline.fit import fit
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.progress import Progress
@@ -86,13 +87,17 @@ def _run(scheduler: Scheduler, options: RunOptions, shown: Progress, stopping: t
     if first is not None:
         scheduler.again(first)
     dataset = scheduler.dataset
-    with shown:
+    with EventLog(dataset.store) as log, shown:
+        scheduler.tell = log.tell
+        log.tell("begun", targets=scheduler.targets, partitions=scheduler.n_partitions, options=asdict(options))
         if hint := _idle_cores(options, dataset):
             shown.say(hint)
         if _wants_ray(options, dataset):
             run_on_ray(scheduler, shown, options.limits, options.address, stopping)
         else:
             _run_local(scheduler, shown, stopping)
+        if stopping.is_set():
+            log.tell("told to end")
 
 
 def _wants_ray(options: RunOptions, dataset: Dataset) -> bool:

@@ -4,7 +4,7 @@ import errno
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
 
 from autosing.pipeline.dataset import Dataset
@@ -90,6 +90,7 @@ class Scheduler:
     ) -> None:
         self.dataset, self.graph, self.targets = dataset, graph, list(targets)
         self.report = RunReport()
+        self.tell: Callable[..., None] = lambda event, **facts: None
         self._forced = {n: set(names) for n, names in (forced or {}).items()}
         self._snapshot = Snapshot(dataset)
         self._open = deque(self._snapshot.numbers)
@@ -112,6 +113,7 @@ class Scheduler:
                 raise
             except AutosingError as error:
                 self.report.failed[number] = str(error)
+                self.tell("failed", partition=number, reason=str(error))
                 continue
             if task is not None:
                 return task
@@ -122,6 +124,7 @@ class Scheduler:
     def finished(self, task: Task, result: GroupResult) -> None:
         """Takes in a finished task; its partition is looked at again."""
         self.report.add(result)
+        self.tell("done", **asdict(replace(result, commits={})))
         self._forced.get(task.partition, set()).difference_update(task.names)
         self._last[task.partition] = task.names
         self._snapshot.committed(task.partition, result.commits)
@@ -132,6 +135,7 @@ class Scheduler:
     def failed(self, task: Task, message: str) -> None:
         """Takes in that a partition can't be processed; the others go on."""
         self.report.failed[task.partition] = message
+        self.tell("failed", partition=task.partition, reason=message)
 
     def again(self, task: Task) -> None:
         """Puts a task's partition back to be planned anew."""
@@ -153,6 +157,7 @@ class Scheduler:
     def fitted(self, name: str) -> None:
         """Takes in a finished fit; the partitions that waited for it are looked at again."""
         self.report.fits.append(name)
+        self.tell("fitted", instance=name)
         self.graph.forget_definitions()
         self._open, self._waiting = deque(self._waiting), []
 

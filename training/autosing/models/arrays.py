@@ -77,6 +77,8 @@ def read_safetensors(file: Path, way_out: str = COPY_AGAIN) -> dict[str, Array]:
         return load_file(file)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(f"{file} does not exist; {way_out}") from error
+    except TypeError as error:
+        raise CheckpointError(f"{file} has tensors of a type that is not known here ({error}); save float32") from error
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise CheckpointError(f"{file} {_what_it_is(file)}; {way_out}") from error
 

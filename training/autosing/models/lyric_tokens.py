@@ -78,13 +78,21 @@ class LyricSpeller:
         """How many different tokens there are, `NOTHING` among them."""
         return len(self.symbols) or 1 + N_BYTES
 
-    def spell(self, words: Sequence[SungWord], seconds: float, language: str | None = None) -> LyricTokens:
+    def spell(
+        self,
+        words: Sequence[SungWord],
+        seconds: float,
+        language: str | None = None,
+        stretches: Sequence[tuple[int, float, float]] = (),
+    ) -> LyricTokens:
         """Returns the tokens of words.
 
         Args:
             words: in their order.
             seconds: how long the whole lasts.
             language: ISO 639-1 code, for classes.
+            stretches: how many words are spread evenly from when to when, one after the other, where nothing is known
+                of their times; without it all of them over the whole.
 
         Raises:
             ValueError: times of words are wanted, and a word has none.
@@ -95,7 +103,8 @@ class LyricSpeller:
             spelled = [*letters._word(word.text), *letters._after(words, number)]
             tokens += spelled
             owners += [number] * len(spelled)
-        times_s = np.concatenate([np.zeros(1), self._times_s(words, np.array(owners[1:], np.int64), seconds)])
+        even = stretches or [(len(words), 0.0, seconds)]
+        times_s = np.concatenate([np.zeros(1), self._times_s(words, np.array(owners[1:], np.int64), even)])
         return LyricTokens(np.array(tokens, np.int64), times_s.astype(np.float32), [self.text_of(t) for t in tokens])
 
     def text_of(self, token: int) -> str:
@@ -119,20 +128,25 @@ class LyricSpeller:
             return [1 + (BREAK if is_line else BLANK)]
         return [self.symbols.index("\n" if is_line else " ")]
 
-    def _times_s(self, words: Sequence[SungWord], owners: npt.NDArray[np.int64], seconds: float) -> Floats:
+    def _times_s(
+        self, words: Sequence[SungWord], owners: npt.NDArray[np.int64], even: Sequence[tuple[int, float, float]]
+    ) -> Floats:
         """Returns the times (L,) of tokens by the words that own them, each in the middle of its share of a stretch."""
         times_s = np.zeros(len(owners))
-        for inside, start_s, end_s in self._stretches(words, owners, seconds):
+        for inside, start_s, end_s in self._stretches(words, owners, even):
             n = int(inside.sum())
             times_s[inside] = start_s + (np.arange(n) + 0.5) / max(n, 1) * (end_s - start_s)
         return times_s.astype(np.float32)
 
     def _stretches(
-        self, words: Sequence[SungWord], owners: npt.NDArray[np.int64], seconds: float
+        self, words: Sequence[SungWord], owners: npt.NDArray[np.int64], even: Sequence[tuple[int, float, float]]
     ) -> Iterator[tuple[npt.NDArray[np.bool_], float, float]]:
         """Yields which tokens spread over which time."""
         if self.times == "even":
-            yield np.ones(len(owners), bool), 0.0, seconds
+            first = 0
+            for n, start_s, end_s in even:
+                yield (owners >= first) & (owners < first + n), start_s, end_s
+                first += n
             return
         groups = np.array([word.line if self.times == "lines" else n for n, word in enumerate(words)], np.int64)
         for group in np.unique(groups):

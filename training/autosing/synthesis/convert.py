@@ -132,7 +132,7 @@ class Converter:
         Raises:
             RowError: a stage refuses the recording, or it is too short.
             UsageError: the singer is unknown, or the model cannot do what is wanted.
-            OSError: the disk for temporary files is full: a minute takes some 20 MB.
+            OSError: the disk for temporary files is full: a minute takes 18 MB at 24 kHz, 45 MB of stereo at 44.1 kHz.
         """
         audio = audio if isinstance(audio, Tape) else Tape.of(audio)
         clock = Clock(audio.duration_s, tell)

@@ -12,6 +12,7 @@ from autosing.pipeline.construct.manifest import MANIFEST
 from autosing.pipeline.construct.shards import DROPS
 from autosing.pipeline.construct.target import SCRATCH
 from autosing.pipeline.dataset import EXCLUDE, INDEX, REFERENCE, REPARTITION, UNFINISHED
+from autosing.pipeline.events import RUNS
 from autosing.pipeline.store import DRAFT, TEMPORARY, Entry, Store
 from autosing.pipeline.upkeep.findings import ELSEWHERE, UNREADABLE, Finding
 
@@ -65,6 +66,8 @@ class Orphans:
         for entry in self._store.entries():
             if entry.is_folder and entry.name == MODELS:
                 yield from self._in_models()
+            elif entry.is_folder and entry.name == RUNS:
+                continue
             elif entry.is_folder and NUMBER.fullmatch(entry.name):
                 if entry.name not in partitions:
                     yield from self._unborn(entry.name)

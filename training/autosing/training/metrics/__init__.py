@@ -15,13 +15,14 @@ is NaN, so that one silent sample does not end a validation; average with `numpy
 | waveform     | waves                                          | si_sdr, pesq, stoi                                  |
 | loudness     | waves                                          | loudness_error                                      |
 | tokens       | logits and codes                               | accuracy, perplexity, codebook use, phone purity    |
-| transcripts  | symbols                                        | edit_distance                                       |
+| signal.edits | symbols                                        | edit_distance                                       |
 | alignment    | word times                                     | AAE, PCO, PCS, derailment                           |
 | detection    | flags, and scores with flags                   | precision, recall, F1, AUROC                        |
 | singer       | embeddings, mels                               | equal error rate, retrieval, a probe                |
 | distribution | sets of series                                 | Frechet distances, global variance                  |
 """
 
+from autosing.signal.edits import edit_distance
 from autosing.training.metrics.alignment import AlignmentScores, alignment_scores, derailment_rate
 from autosing.training.metrics.cepstral import all_pass_constant, mcd, mcd_dtw, mel_cepstra
 from autosing.training.metrics.detection import DetectionScores, auroc, detection_scores
@@ -62,7 +63,6 @@ from autosing.training.metrics.tokens import (
     count_tokens,
     phone_purity,
 )
-from autosing.training.metrics.transcripts import edit_distance
 from autosing.training.metrics.waveform import pesq, si_sdr, stoi
 
 __all__ = [

@@ -76,7 +76,7 @@ class LanguageConfig(RunConfig):
 
 
 class Learner(nn.Module):
-    """A model with the baseline that it is compared with, which counts itself by `count`."""
+    """What is trained: a language model, and beside it a baseline that it is compared with."""
 
     language: ColumnLanguage
 
@@ -103,7 +103,7 @@ class LanguageTask(Task[Model]):
         self.config = config
         of_song = (EMBEDDING,) if config.singer == "embedding" else ()
         self.column_of = {name: manifest.columns[name] for name in (*config.columns, *of_song)}
-        self.artefacts = manifest.artefacts
+        self.origins = {"instances": dict(manifest.contracts), "artefacts": manifest.artefacts}
         self.backing = {name: self.column_of[name] for name in config.backing}
         self.backing_sizes = [self.size_of(name, config.n_backing_tokens, "n_backing_tokens") for name in self.backing]
         self.singers = manifest.singers if config.singer == "table" else ()
@@ -149,10 +149,10 @@ class LanguageTask(Task[Model]):
         return model.language
 
     def contract(self) -> Mapping[str, Any]:
-        """Returns what backing and singers are: columns with rates, definitions and artefacts, and the table."""
+        """Returns what backing and singers are: columns with rates, definitions and origins, and the table."""
         return {
             **described(self.column_of),
-            "artefacts": self.artefacts,
+            **self.origins,
             "columns": {name: column.address for name, column in self.column_of.items()},
             # Lists, since JSON may order a mapping otherwise, and levels have rows by their order.
             "backing": {"columns": list(self.backing), "n_tokens": list(self.backing_sizes)},

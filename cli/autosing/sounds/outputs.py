@@ -1,4 +1,4 @@
-"""Where conversions go: sound files that are there complete or not at all, and beside each what it was made with."""
+"""Where sounds go: files that are there complete or not at all, and beside each what it was made with."""
 
 import json
 from dataclasses import dataclass
@@ -54,8 +54,8 @@ class Outputs:
         """Returns where the output of a name goes."""
         return self.file or self.folder.joinpath(f"{name}.{self.format}")
 
-    def write(self, path: Path, wave: Rows, sample_rate: int, facts: dict[str, Any]) -> None:
-        """Writes a wave (T,) or (T, C), which may lie on disk, and its facts; the sound comes last and whole.
+    def write(self, path: Path, wave: Rows, sample_rate: int, facts: dict[str, Any] | None = None) -> None:
+        """Writes a wave (T,) or (T, C), which may lie on disk, and facts, if it has any; the sound comes last, whole.
 
         Args:
             path: of the sound.
@@ -67,7 +67,8 @@ class Outputs:
         draft = path.with_name(f".{path.name}.draft")
         try:
             self._write_sound(draft, wave, sample_rate)
-            write_whole(sidecar_of(path), json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+            if facts is not None:
+                write_whole(sidecar_of(path), json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from autosing.training.metrics import edit_distance
+from autosing.signal.edits import edit_distance
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,224 @@
+"""Gate of singing from lyrics: T2S hears them, SM2A hears what is sung, and the aligner hears words in what comes out.
+
+    python benchmarks/gates/lyrics.py [--keep FOLDER] [--seed N] [--set t2s.field=value ...]
+
+Everything is learned from synthetic songs: tokens by a semantic bottleneck, codes by the codec, word times by the
+shipped aligner; figures are of songs that are held out. T2S is compared with what the token before tells alone, and
+with the lyrics of another song; SM2A with the most frequent codes, and with the tokens of another song. Then the lyrics
+of songs that nobody has heard are sung, and what the aligner's net reads without knowing them is compared with them
+(symbol errors), beside what it reads in the recordings, in those after the codec, and in the sung ones against another
+song's lyrics.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from autosing.pipeline.threads import one_thread
+
+one_thread()
+
+import numpy as np  # noqa: E402
+import numpy.typing as npt  # noqa: E402
+import torch  # noqa: E402
+from synthetic_set import built, only_at_the_end, options_of, options_of_a_run  # noqa: E402
+
+from autosing.models.codecs import AnyCodec, load_codec  # noqa: E402
+from autosing.models.sampling import Sampling  # noqa: E402
+from autosing.pipeline.construct.inputs import NamedDataset  # noqa: E402
+from autosing.pipeline.construct.sample import SampleSpec  # noqa: E402
+from autosing.pipeline.construct.shards import construct_dataset  # noqa: E402
+from autosing.pipeline.dataset import Dataset  # noqa: E402
+from autosing.pipeline.ingest.synthetic import HZ, SyntheticSource  # noqa: E402
+from autosing.pipeline.run import RunOptions, process  # noqa: E402
+from autosing.pipeline.settings import Project  # noqa: E402
+from autosing.signal.singer import Song, song  # noqa: E402
+from autosing.signal.voice import Voice, voices  # noqa: E402
+from autosing.singing.models import load_performer  # noqa: E402
+from autosing.sounds.outputs import Outputs  # noqa: E402
+from autosing.synthesis.sing import Given, Performer, Wanted  # noqa: E402
+from autosing.synthesis.singing.lyrics import lrc_lyrics  # noqa: E402
+from autosing.synthesis.singing.takes import Judge, Verdict  # noqa: E402
+from autosing.training.run import train  # noqa: E402
+
+Wave = npt.NDArray[np.float32]
+SINGERS, VALID = 8, "valid/"
+PARTS = SampleSpec(
+    "parts",
+    {"ssl": "ssl.ssl", "phones": "reference.ref_phones", "f0_hz": "f0.f0_hz", "voiced": "f0.voiced"},
+    audio="voice",
+)
+# The lines of the LRC lyrics, whose texts the bottleneck learns from.
+SETTINGS = ("ssl.model=log_mel", "align.method=rate", "cuts.method=lines")
+LEVELS = ("codes_0", "codes_1", "codes_2")
+WHOLE = SampleSpec(
+    "whole", {"semantic": "semantic.semantic"} | {name: f"codes.{name}" for name in LEVELS}, cuts=None, words=True
+)
+# Seeds of the songs whose lyrics are sung; those of the set are far below.
+FIRST_UNSEEN = 8_000_000
+MOST_PERPLEXITY, LEAST_GAP, LEAST_ACCURACY = 0.8, 1.3, 2.0
+# Of the symbols that the aligner reads in what is sung, beside its own errors on the recordings.
+MOST_ERRORS_BESIDE = 0.25
+
+
+@dataclass(frozen=True)
+class Models:
+    """Folders of what was trained."""
+
+    semantic: str
+    codec: str
+    t2s: str
+    sm2a: str
+
+
+def main() -> None:
+    """Prints the figures; exit code 1 where a limit is passed."""
+    options = _options()
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.keep or Path(scratch)
+        models, good = learned(folder, options)
+        good += [sung(models, folder, options)]
+    sys.exit(not all(good))
+
+
+def _options() -> argparse.Namespace:
+    parser = options_of(__doc__, 1000)
+    parser.set_defaults(songs=1280)
+    options_of_a_run(parser)
+    parser.add_argument("--semantic-steps", type=int, default=1000)
+    parser.add_argument("--sm2a-steps", type=int, default=1600)
+    parser.add_argument("--codec-steps", type=int, default=800)
+    parser.add_argument("--codec", type=Path, help="a codec of synthetic songs, in place of training one")
+    parser.add_argument("--sung", type=int, default=24, help="songs whose lyrics are sung")
+    parser.add_argument("--guidance", type=float, default=2.0)
+    return parser.parse_args()
+
+
+def learned(folder: Path, options: argparse.Namespace) -> tuple[Models, list[bool]]:
+    """Returns the models, and whether what they know of held-out songs keeps the limits."""
+    parts = folder / "shards"
+    if not parts.exists():
+        built(folder, SyntheticSource(options.songs, options.seconds, 0, SINGERS), PARTS, ("ssl", "f0"), SETTINGS)
+    of_semantic = ["alphabet=letters", "lr=3e-3", "seconds_per_batch=24", "n_tokens=256"]
+    of_semantic += only_at_the_end(options.semantic_steps)
+    semantic, _ = trained("semantic", parts, folder, of_semantic, options)
+    of_codec = ["resynthesis=mel", "lr=1e-3", "seconds_per_batch=32", "adversarial_weight=0", "ema_decay=0.99"]
+    of_codec += ["n_codes=256", "code_dim=32", *only_at_the_end(options.codec_steps)]
+    codec = options.codec or trained("codec", parts, folder, of_codec, options)[0]
+    whole = tokenized(folder, semantic, str(codec), options.songs)
+    usual = ["lr=3e-3", "seconds_per_batch=40", "validate_samples=999"]
+    t2s, told = trained("t2s", whole, folder, [*usual, *only_at_the_end(options.steps)], options)
+    good = [
+        told["perplexity"] <= MOST_PERPLEXITY * told["bigram_perplexity"],
+        told["lyrics_gap"] >= LEAST_GAP,
+    ]
+    sm2a, told = trained("sm2a", whole, folder, [*usual, *only_at_the_end(options.sm2a_steps)], options)
+    good += [told["token_accuracy"] >= LEAST_ACCURACY * told["unigram_accuracy"], told["semantic_gap"] >= LEAST_GAP]
+    return Models(semantic, str(codec), t2s, sm2a), good
+
+
+def trained(
+    recipe: str, shards: Path, folder: Path, settings: list[str], options: argparse.Namespace
+) -> tuple[str, dict[str, float]]:
+    """Returns the model of a run, which is made unless it is there, and its figures on held-out songs."""
+    run = folder / f"{recipe}-{options.seed}"
+    own = [setting.partition(".")[2] for setting in options.set if setting.startswith(f"{recipe}.")]
+    usual = ["size=tiny", "warmup_steps=20", f"seed={options.seed}"]
+    started = time.process_time()
+    if not (run / "model").exists():
+        train(recipe, shards, run, [*usual, *settings, *own], resume=run.exists())
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    last = next(row for row in reversed(rows) if any(name.startswith(VALID) for name in row))
+    told = {name.removeprefix(VALID): value for name, value in last.items() if name.startswith(VALID)}
+    print(f"{recipe}: {', '.join(f'{name} {value:.3f}' for name, value in told.items())}", end="; ")
+    print(f"{time.process_time() - started:.0f} CPU s", flush=True)
+    return str(run / "model"), told
+
+
+def tokenized(folder: Path, semantic: str, codec: str, n_songs: int) -> Path:
+    """Returns the set of whole songs as tokens and codes, with the times that the aligner gives to their words."""
+    out = folder / "whole"
+    if not out.exists():
+        entry = Project().dataset(str(folder / "songs"))
+        dataset = Dataset(entry.path)
+        settings = ("ssl.model=log_mel", f"semantic.model={semantic}", f"codes.model={codec}")
+        process(dataset, Project().graph(entry, settings), ["semantic", "codes", "align"], RunOptions("local"))
+        held_out = max(n_songs // 8, 1)
+        spec = replace(WHOLE, valid_songs=held_out, test_songs=held_out)
+        construct_dataset([NamedDataset("gate", dataset)], str(out), spec)
+    return out
+
+
+def sung(models: Models, folder: Path, options: argparse.Namespace) -> bool:
+    """Sings lyrics and prints what is heard of them; returns whether they come in order."""
+    started = time.process_time()
+    performer = load_performer(models.t2s, models.sm2a, models.codec, (), "cpu", "shipped", "")
+    codec, judge = load_codec(models.codec, device="cpu"), Judge()
+    found: dict[str, list[Verdict]] = {"recordings": [], "after the codec": [], "sung": [], "others' lyrics": []}
+    unseen = list(songs(options))
+    for number, (voice, made) in enumerate(unseen):
+        lines, others = (one.lyrics.splitlines() for one in (made, unseen[number - 1][1]))
+        wave = by_models(performer, made, voice, number, options)
+        if options.keep:
+            written = Outputs.of(folder / "sung" / f"{number:02}.wav", None, 16, 1)
+            written.write(folder / "sung" / f"{number:02}.wav", wave, performer.sample_rate)
+        found["recordings"].append(judge.judge(made.wave, HZ, lines))
+        found["after the codec"].append(judge.judge(resounding(codec, made.wave), HZ, lines))
+        found["sung"].append(judge.judge(wave, performer.sample_rate, lines))
+        found["others' lyrics"].append(judge.judge(wave, performer.sample_rate, others))
+    print("| sound | symbol errors | lines found in order | words | beside the lyrics |")
+    print("|---" * 5 + "|")
+    for name, verdicts in found.items():
+        print(row(name, verdicts), flush=True)
+    print(f"{len(unseen)} songs of {options.seconds:g} s, {time.process_time() - started:.0f} CPU s")
+    errors = {name: float(np.mean([one.symbol_error_rate for one in verdicts])) for name, verdicts in found.items()}
+    good = errors["sung"] - errors["recordings"] <= MOST_ERRORS_BESIDE
+    print(
+        f"{'passed' if good else 'FAILED'}: {errors['sung'] - errors['recordings']:.3f} more errors than in recordings"
+    )
+    return good
+
+
+def songs(options: argparse.Namespace) -> Iterator[tuple[Voice, Song]]:
+    """Yields songs that nobody has heard, with their singers."""
+    choir = voices(SINGERS)
+    for number in range(options.sung):
+        voice = choir[number % SINGERS]
+        yield voice, song(FIRST_UNSEEN + number, voice, options.seconds)
+
+
+def by_models(performer: Performer, made: Song, voice: Voice, number: int, options: argparse.Namespace) -> Wave:
+    """Returns the lyrics of a song as the models sing them at the times of its lines."""
+    wanted = Wanted(
+        lrc_lyrics(made.lrc),
+        options.seconds,
+        voice.name,
+        retries=0,
+        seed=number,
+        tokens=Sampling(temperature=0.7, guidance=options.guidance),
+        codes=Sampling(temperature=0.7),
+        loudness="none",
+    )
+    return performer.sing(wanted, Given()).takes[0].wave
+
+
+def resounding(codec: AnyCodec, wave: Wave) -> Wave:
+    """Returns what a codec makes of a wave at its own rate."""
+    return codec.decode(codec.encode(wave))[: len(wave)]
+
+
+def row(name: str, verdicts: list[Verdict]) -> str:
+    """Returns a row of the table: means over songs."""
+    cells = [np.mean([getattr(one, field) for one in verdicts]) for field in ("symbol_error_rate", "lines", "words")]
+    beside = np.mean([one.beside for one in verdicts])
+    return f"| {name} | {cells[0]:.3f} | {100 * cells[1]:.0f} % | {100 * cells[2]:.0f} % | {100 * beside:.0f} % |"
+
+
+if __name__ == "__main__":
+    main()

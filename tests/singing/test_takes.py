@@ -1,0 +1,72 @@
+"""Takes are judged by their sound: the synthetic singer sings what is known, or something else."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from autosing.signal.singer import song
+from autosing.signal.voice import voices
+from autosing.synthesis.singing.takes import NOTHING_HEARD, Judge, Verdict
+
+HZ = 24_000
+SONGS = range(3)
+
+
+@cache
+def judge() -> Judge:
+    return Judge()
+
+
+@cache
+def sung(number: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns a sung song and its lines."""
+    made = song(200 + number, voices(8, 3)[number], 18.0, sample_rate=HZ)
+    return made.wave, made.score.lines
+
+
+def verdict(number: int, lines: tuple[str, ...]) -> Verdict:
+    return judge().judge(sung(number)[0], HZ, lines)
+
+
+def test_lines_that_are_sung_are_found() -> None:
+    found = [verdict(n, sung(n)[1]) for n in SONGS]
+    assert np.mean([one.lines for one in found]) > 0.95 and np.mean([one.words for one in found]) > 0.85
+    assert np.mean([one.symbol_error_rate for one in found]) < 0.5
+    assert all(one.beside < 0.03 for one in found)
+
+
+def test_lyrics_of_another_song_are_not_found() -> None:
+    for n in SONGS:
+        other = verdict(n, sung((n + 1) % len(SONGS))[1])
+        true = verdict(n, sung(n)[1])
+        assert other.lines < 0.4 and not other.is_whole and other.rank > true.rank
+        assert other.symbol_error_rate > true.symbol_error_rate + 0.15
+
+
+def test_lines_in_another_order_are_not_found() -> None:
+    for n in SONGS:
+        assert verdict(n, sung(n)[1][::-1]).lines <= 0.5 * verdict(n, sung(n)[1]).lines
+
+
+@pytest.mark.parametrize("n", SONGS)
+def test_a_line_that_was_skipped_is_named(n: int) -> None:
+    lines = sung(n)[1]
+    stranger = sung((n + 1) % len(SONGS))[1][1]
+    assert 2 in verdict(n, (*lines[:2], stranger, *lines[2:])).missing
+
+
+@pytest.mark.parametrize("n", SONGS)
+def test_a_line_that_is_sung_and_not_asked_for_is_noticed(n: int) -> None:
+    lines = sung(n)[1]
+    found = verdict(n, (lines[0], *lines[2:]))
+    assert found.beside > 0.08 and not found.is_whole
+
+
+def test_silence_and_noise_are_no_singing() -> None:
+    lines = sung(0)[1]
+    for wave in (np.zeros(HZ, np.float32), np.random.default_rng(0).normal(0, 0.1, 5 * HZ).astype(np.float32)):
+        found = judge().judge(wave, HZ, lines)
+        assert found.lines == 0 and found.symbol_error_rate > 0.8
+    assert judge().judge(np.zeros(HZ // 50, np.float32), HZ, lines).lines == 0
+    assert not NOTHING_HEARD.told()["lines"]
