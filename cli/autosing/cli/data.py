@@ -38,11 +38,12 @@ def show_status(url: str, graph: "Graph", as_json: bool) -> bool:
 
     opened = Dataset(url)
     graph.forget_definitions()
-    table = overview(plans(opened, graph, targets_or_all(graph, ())), graph)
+    found = plans(opened, graph, targets_or_all(graph, ()))
+    table = overview(found, graph)
     if as_json:
         print(json.dumps(table.to_dicts()), flush=True)
     else:
-        print(f"{url}: {len(opened.partitions)} partitions")
+        print(f"{url}: {len(found)} partitions")
         print(f"{'stage':16}{'fresh':>7}{'due':>7}{'waits':>7}{'blocked':>9}{'errors':>8}  note")
         for name, fresh, due, waits, blocked, errors_, note in table.rows():
             print(f"{name:16}{fresh:>7}{due:>7}{waits:>7}{blocked:>9}{errors_:>8}  {note}")

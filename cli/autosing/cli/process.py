@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 Stages = Annotated[list[str] | None, typer.Argument(metavar="STAGE", help="Stages; none: all unlabelled ones.")]
 ExecutorName = Annotated[str, typer.Option("--executor", help="auto, local (this process) or ray.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="CPU workers; without it one per core.")]
-GpuWorkers = Annotated[int | None, typer.Option(min=0, help="GPU workers; without it one per GPU.")]
+GpuWorkers = Annotated[int | None, typer.Option(min=0, help="GPU workers; without it as many as GPUs have room for.")]
+MaxCpus = Annotated[float | None, typer.Option(min=1, help="Cores that all workers together may take.")]
+MaxGpus = Annotated[float | None, typer.Option(min=0, help="GPUs that all workers together may take.")]
 Address = Annotated[str | None, typer.Option(help="Address of a running Ray cluster.")]
 
 
@@ -31,6 +33,8 @@ def process(
     executor: ExecutorName = "auto",
     workers: Workers = None,
     gpu_workers: GpuWorkers = None,
+    max_cpus: MaxCpus = None,
+    max_gpus: MaxGpus = None,
     address: Address = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be computed, and why.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -44,7 +48,7 @@ def process(
     if dry_run:
         _show_costs(opened, graph, targets, json_)
         return
-    _run(opened, graph, targets, _options(executor, workers, gpu_workers, address), None, json_)
+    _run(opened, graph, targets, _options(executor, workers, gpu_workers, address, max_cpus, max_gpus), None, json_)
 
 
 def retry(
@@ -55,6 +59,8 @@ def retry(
     executor: ExecutorName = "auto",
     workers: Workers = None,
     gpu_workers: GpuWorkers = None,
+    max_cpus: MaxCpus = None,
+    max_gpus: MaxGpus = None,
     address: Address = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -69,7 +75,14 @@ def retry(
         print("no song has an error of its own")
         return
     stored = {n for p in opened.partitions for n in p.instances() if n in graph.instances}
-    _run(opened, graph, sorted(stored), _options(executor, workers, gpu_workers, address), forced, json_)
+    _run(
+        opened,
+        graph,
+        sorted(stored),
+        _options(executor, workers, gpu_workers, address, max_cpus, max_gpus),
+        forced,
+        json_,
+    )
 
 
 def fit(
@@ -92,12 +105,19 @@ def fit(
     print(f"{instance}: fitted on {record.seconds / 3600:.2f} h of {record.partitions} partitions")
 
 
-def _options(executor: str, workers: int | None, gpu_workers: int | None, address: str | None) -> "RunOptions":
+def _options(
+    executor: str,
+    workers: int | None,
+    gpu_workers: int | None,
+    address: str | None,
+    max_cpus: float | None,
+    max_gpus: float | None,
+) -> "RunOptions":
     from autosing.pipeline.run import RunOptions
 
     if executor not in ("auto", "local", "ray"):
         raise UsageError(f"the executor {executor!r} is unknown; known: auto, local, ray")
-    return RunOptions(executor, workers, gpu_workers, address)  # type: ignore[arg-type]
+    return RunOptions(executor, workers, gpu_workers, address, max_cpus, max_gpus)  # type: ignore[arg-type]
 
 
 def _show_costs(opened: "Dataset", graph: "Graph", targets: list[str], as_json: bool) -> None:
@@ -150,7 +170,9 @@ def _show_report(report: "RunReport", as_json: bool) -> None:
         print(f"partition {number} failed: {message}")
     for number, name, errors, rows in report.flagged:
         print(f"partition {number}: {name} has {errors} errors in {rows} songs; look at them with: autosing errors")
-    if not report.instances and not report.failed:
+    if report.stopped:
+        print("told to end before all was done; run the same command again")
+    elif not report.instances and not report.failed:
         print("nothing to do")
-    else:
+    if report.instances or report.failed:
         print(f"{report.audio_s / 3600:.2f} h of audio in {report.wall_s:.1f} s (start-up {report.start_up_s:.1f} s)")

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from autosing.pipeline.columnfile import RowReader, open_parquet, read_record
+from autosing.pipeline.listing import INDEX as INDEX
+from autosing.pipeline.listing import Listing, list_partitions
 from autosing.pipeline.record import Record
 from autosing.pipeline.schema import METADATA_KEY, Column
-from autosing.pipeline.store import Store
+from autosing.pipeline.store import Stamp, Store
 from autosing.signal.errors import DataError, MissingColumn, SchemaMismatch
 
 if TYPE_CHECKING:
     import polars as pl
 
-INDEX = "index"
 REFERENCE = "reference"
 PROBE = "probe"
 RESERVED = (INDEX, REFERENCE, PROBE)
@@ -71,6 +72,10 @@ class Partition:
     def record(self, instance: str) -> Record | None:
         """Returns the commit record of a column file, or None where there is no file."""
         return read_record(self.store, self.folder, instance)
+
+    def index_stamp(self) -> Stamp | None:
+        """Returns what tells the index from a later one; None where there is none."""
+        return self.store.stamp(self.folder, f"{INDEX}.parquet")
 
     def index_columns(self) -> dict[str, pa.DataType]:
         """Returns name and type of the index's columns.
@@ -182,16 +187,18 @@ class Dataset:
         """Where the data set lies."""
         return Store(self.url)
 
-    @cached_property
-    def partitions(self) -> list[Partition]:
-        """The partitions in order of their numbers."""
+    def list_files(self) -> Listing:
+        """Returns the partitions' files, as one look at them all shows them."""
         self.check_whole()
-        numbers = sorted(int(name) for name in self.store.folders() if name.isdecimal())
-        found = [Partition(self.store, n) for n in numbers]
-        found = [p for p in found if self.store.stamp(p.folder, f"{INDEX}.parquet") is not None]
+        found = list_partitions(self.store)
         if not found:
             raise DataError(f"{self.url} has no partitions (<n>/index.parquet); make them with: autosing ingest")
         return found
+
+    @cached_property
+    def partitions(self) -> list[Partition]:
+        """The partitions in order of their numbers."""
+        return [Partition(self.store, number) for number in self.list_files()]
 
     def check_whole(self) -> None:
         """Checks that the set is not one that `repartition` is still making.
@@ -204,15 +211,20 @@ class Dataset:
                 f"{self.url} is not whole: `autosing repartition` into it was stopped; run the same command again"
             )
 
+    @cached_property
+    def _is_whole(self) -> bool:
+        self.check_whole()
+        return True
+
     def partition(self, number: int) -> Partition:
         """Returns a partition by number.
 
         Raises:
             DataError: there is none; the message says which there are.
         """
-        for partition in self.partitions:
-            if partition.number == number:
-                return partition
+        partition = Partition(self.store, number)
+        if self._is_whole and partition.index_stamp() is not None:
+            return partition
         first, last = self.partitions[0].number, self.partitions[-1].number
         raise DataError(f"{self.url} has no partition {number}; it has {len(self.partitions)} from {first} to {last}")
 

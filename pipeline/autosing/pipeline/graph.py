@@ -62,6 +62,9 @@ class Graph:
     voice: Voice = "index"
     asked: frozenset[str] = frozenset()
     _definitions: dict[str, str | None] = field(default_factory=dict, compare=False, repr=False)
+    _reads: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
+    _inputs: dict[str, list[str]] = field(default_factory=dict, compare=False, repr=False)
+    _closures: dict[tuple[str, ...], list[str]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def audio_addresses(self) -> dict[str, str]:
@@ -87,9 +90,11 @@ class Graph:
 
     def reads(self, name: str) -> tuple[str, ...]:
         """Returns the addresses that an instance reads, its audio included."""
-        stage = self[name].stage
-        audio = stage.audio_read()
-        return stage.reads() + ((self.audio_addresses[audio],) if audio else ())
+        if name not in self._reads:
+            stage = self[name].stage
+            audio = stage.audio_read()
+            self._reads[name] = stage.reads() + ((self.audio_addresses[audio],) if audio else ())
+        return self._reads[name]
 
     def inputs(self, name: str) -> list[str]:
         """Returns the instances that an instance reads from, the reserved ones aside.
@@ -97,6 +102,8 @@ class Graph:
         Raises:
             UsageError: it reads from an instance that is unknown.
         """
+        if name in self._inputs:
+            return self._inputs[name]
         found = dict.fromkeys(split_address(a)[0] for a in self.reads(name))
         for instance in found:
             if instance not in self.instances and instance not in RESERVED:
@@ -104,7 +111,8 @@ class Graph:
                     f"{name} reads {instance}, which is not a stage of this data set; name it under `stages:` "
                     f"(known: {', '.join(sorted(self.instances))})"
                 )
-        return [i for i in found if i not in RESERVED]
+        self._inputs[name] = [i for i in found if i not in RESERVED]
+        return self._inputs[name]
 
     def check_reads(self, name: str) -> None:
         """Checks that the instances an instance reads have the columns that it wants of them, as it wants them.
@@ -130,17 +138,21 @@ class Graph:
         Raises:
             UsageError: instances read each other in a circle.
         """
+        asked = tuple(targets)
+        if asked in self._closures:
+            return self._closures[asked]
         needed: dict[str, list[str]] = {}
-        pending = list(targets)
+        pending = list(asked)
         while pending:
             name = pending.pop()
             if name not in needed:
                 needed[name] = [] if name == PROBE else [PROBE, *self.inputs(name)]
                 pending.extend(needed[name])
         try:
-            return list(TopologicalSorter(needed).static_order())
+            self._closures[asked] = list(TopologicalSorter(needed).static_order())
         except CycleError as error:
             raise UsageError(f"these stages read each other in a circle: {' -> '.join(error.args[1])}") from error
+        return self._closures[asked]
 
     def definition(self, name: str) -> str | None:
         """Returns what an instance's columns mean; None while an artefact they depend on is not fitted."""

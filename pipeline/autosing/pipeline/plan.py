@@ -92,8 +92,13 @@ def key_now(graph: Graph, name: str, records: dict[str, Record]) -> tuple[str, d
     definition = graph.definition(name)
     if definition is None:
         raise DataError(f"{name}: it has no definition before its artefact is fitted")
-    digests = {address: _digest(address, records) for address in graph.reads(name)}
+    digests = input_digests(graph, name, records)
     return key_of(definition, digests), digests
+
+
+def input_digests(graph: Graph, name: str, records: dict[str, Record]) -> dict[str, str]:
+    """Returns the digests that an instance's input columns have now, by address."""
+    return {address: _digest(address, records) for address in graph.reads(name)}
 
 
 def _digest(address: str, records: dict[str, Record]) -> str:
@@ -128,16 +133,21 @@ def _examine(
 def _compare_keys(partition: Partition, graph: Graph, name: str, records: dict[str, Record]) -> Finding:
     record = records[name]
     if name == PROBE:
-        stamp = partition.store.stamp(partition.folder, f"{INDEX}.parquet")
-        if stamp is None or (record.index["size"], record.index["mtime_ns"]) != (stamp.size, stamp.mtime_ns):
+        if not has_probed(partition, record):
             return Finding(name, "due", "index.parquet was written again")
         return Finding(name, "fresh", own_errors=record.own_errors)
     _load_references(partition, graph, name, records)
-    key, digests = key_now(graph, name, records)
-    if key == record.key:
+    digests = input_digests(graph, name, records)
+    if digests == record.input_digests:  # And the definition is the same: so is the key, which is the hash of both.
         return Finding(name, "fresh", own_errors=record.own_errors)
     changed = [a for a, digest in digests.items() if record.input_digests.get(a) != digest]
     return Finding(name, "due", f"changed: {', '.join(changed) or 'its inputs'}", record.own_errors)
+
+
+def has_probed(partition: Partition, record: Record) -> bool:
+    """Returns whether `probe`'s record is of the index as it is now."""
+    stamp = partition.index_stamp()
+    return stamp is not None and (record.index["size"], record.index["mtime_ns"]) == (stamp.size, stamp.mtime_ns)
 
 
 def _load_references(partition: Partition, graph: Graph, name: str, records: dict[str, Record]) -> None:

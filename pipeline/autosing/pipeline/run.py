@@ -1,13 +1,16 @@
 """Executes a plan, in this process or on Ray."""
 
 import os
+import threading
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Literal
 
+from autosing.cluster.stop import TERM, stop_signals
 from autosing.pipeline.cluster import run_on_ray
+from autosing.pipeline.controller import Limits
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.events import EventLog
 from autosing.pipeline.fit import fit
@@ -30,14 +33,23 @@ class RunOptions:
     Args:
         executor: `local` (this process), `ray`, or `auto`: Ray where there are several partitions to do and cores.
         workers: number of CPU workers; None: one per core.
-        gpu_workers: number of GPU workers; None: one per GPU of the cluster.
+        gpu_workers: number of GPU workers; None: as many as its GPUs have room for.
         address: of a running Ray cluster; None starts one on this machine.
+        max_cpus: cores that all workers together may take; None: all.
+        max_gpus: GPUs that all workers together may take; None: all.
     """
 
     executor: Executor = "auto"
     workers: int | None = None
     gpu_workers: int | None = None
     address: str | None = None
+    max_cpus: float | None = None
+    max_gpus: float | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """How much of a cluster the run may take."""
+        return Limits(self.workers, self.gpu_workers, self.max_cpus, self.max_gpus)
 
 
 def process(
@@ -50,29 +62,42 @@ def process(
 ) -> RunReport:
     """Computes what is missing or stale of `targets` and all that they need. Running it again is free.
 
+    After SIGTERM no partition is begun; those in hand are finished.
+
     Raises:
         UsageError: a stage is configured wrongly.
         DataError: the disk is full or read-only, or workers can't be started.
     """
     started = time.monotonic()
     scheduler = Scheduler(dataset, graph, targets, forced)
-    shown = progress or Progress(len(dataset.partitions))
+    try:
+        with stop_signals(TERM) as stopping:
+            _run(scheduler, options, progress or Progress(scheduler.n_partitions), stopping)
+            scheduler.report.stopped = stopping.is_set()
+    finally:
+        scheduler.save()
+    scheduler.report.wall_s = time.monotonic() - started
+    return scheduler.report
+
+
+def _run(scheduler: Scheduler, options: RunOptions, shown: Progress, stopping: threading.Event) -> None:
     first = scheduler.next_task()
     if first is None and scheduler.next_fit() is None:
-        return scheduler.report
+        return
     if first is not None:
         scheduler.again(first)
+    dataset = scheduler.dataset
     with EventLog(dataset.store) as log, shown:
         scheduler.tell = log.tell
-        log.tell("begun", targets=list(targets), partitions=len(dataset.partitions), options=asdict(options))
+        log.tell("begun", targets=scheduler.targets, partitions=scheduler.n_partitions, options=asdict(options))
         if hint := _idle_cores(options, dataset):
             shown.say(hint)
         if _wants_ray(options, dataset):
-            run_on_ray(scheduler, shown, options.workers, options.gpu_workers, options.address)
+            run_on_ray(scheduler, shown, options.limits, options.address, stopping)
         else:
-            _run_local(scheduler, shown)
-    scheduler.report.wall_s = time.monotonic() - started
-    return scheduler.report
+            _run_local(scheduler, shown, stopping)
+        if stopping.is_set():
+            log.tell("told to end")
 
 
 def _wants_ray(options: RunOptions, dataset: Dataset) -> bool:
@@ -95,10 +120,10 @@ def _idle_cores(options: RunOptions, dataset: Dataset) -> str | None:
     return f"{n} partition(s) keep {n} of {cores} workers busy; ingest with a smaller --partition-mb to use all"
 
 
-def _run_local(scheduler: Scheduler, progress: Progress) -> None:
+def _run_local(scheduler: Scheduler, progress: Progress, stopping: threading.Event) -> None:
     one_thread()
     worker = Worker(scheduler.dataset.url)
-    while True:
+    while not stopping.is_set():
         if (task := scheduler.next_task()) is not None:
             told = partial(progress.passed, task.partition, task.names)
             settle(scheduler, task, worker.run(scheduler.graph, task, {}, told), progress)

@@ -2,13 +2,15 @@
 
 import errno
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
 
-from autosing.pipeline.dataset import Dataset, Partition
+from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.plan import PartitionPlan, plan_partition, recomputed, runnable
+from autosing.pipeline.snapshot import Snapshot
 from autosing.pipeline.work import GroupResult, InstanceResult
 from autosing.signal.errors import AutosingError, DataError, UsageError
 
@@ -16,6 +18,8 @@ T = TypeVar("T")
 FLAG_SHARE, FLAG_ERRORS = 0.05, 10
 TRANSIENT = frozenset({errno.EAGAIN, errno.EIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED, errno.ESTALE})
 BACK_OFF_S = (1.0, 4.0, 16.0)
+SAVE_EVERY_S = 600.0
+"""How often a run keeps what it knows of commit records; a killed one leaves the rest to be read by the next."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class RunReport:
         failed: message by partition that could not be processed at all.
         flagged: partitions and instances with more than 5 % and at least 10 own errors.
         fits: what was fitted.
+        stopped: whether it was told to end before all was done.
     """
 
     tasks: int = 0
@@ -48,18 +53,20 @@ class RunReport:
     failed: dict[int, str] = field(default_factory=dict)
     flagged: list[tuple[int, str, int, int]] = field(default_factory=list)
     fits: list[str] = field(default_factory=list)
+    stopped: bool = False
     _audio_s: dict[int, float] = field(default_factory=dict, repr=False)
 
     @property
     def exit_code(self) -> int:
-        """0 if all is well, 3 if partitions failed or have many errors."""
-        return 3 if self.failed or self.flagged else 0
+        """0 if all is well, 3 if partitions failed or have many errors, 143 if it was told to end before that."""
+        return 143 if self.stopped else 3 if self.failed or self.flagged else 0
 
     def add(self, result: GroupResult) -> None:
         """Adds one pass to the totals."""
         self.tasks += 1
-        self._audio_s[result.partition] = max(self._audio_s.get(result.partition, 0.0), result.audio_s)
-        self.audio_s = sum(self._audio_s.values())
+        before_s = self._audio_s.get(result.partition, 0.0)
+        self._audio_s[result.partition] = max(before_s, result.audio_s)
+        self.audio_s += self._audio_s[result.partition] - before_s
         for name, part in result.instances.items():
             total = self.instances.setdefault(name, InstanceResult())
             for key in ("rows", "errors", "own_errors", "busy_s", "bytes"):
@@ -85,36 +92,45 @@ class Scheduler:
         self.report = RunReport()
         self.tell: Callable[..., None] = lambda event, **facts: None
         self._forced = {n: set(names) for n, names in (forced or {}).items()}
-        self._open = list(dataset.partitions)
-        self._waiting: list[Partition] = []
+        self._snapshot = Snapshot(dataset)
+        self._open = deque(self._snapshot.numbers)
+        self._waiting: list[int] = []
         self._last: dict[int, tuple[str, ...]] = {}
+        self._saved = time.monotonic()
+
+    @property
+    def n_partitions(self) -> int:
+        """How many partitions the data set has."""
+        return len(self._snapshot.numbers)
 
     def next_task(self) -> Task | None:
         """Returns the next task that can run now, or None (for now)."""
         while self._open:
-            partition = self._open.pop(0)
+            number = self._open.popleft()
             try:
-                plan = self._plan(partition)
-                task = self._task(plan)
+                task, is_blocked = self._look_at(number)
             except UsageError:
                 raise
             except AutosingError as error:
-                self.report.failed[partition.number] = str(error)
-                self.tell("failed", partition=partition.number, reason=str(error))
+                self.report.failed[number] = str(error)
+                self.tell("failed", partition=number, reason=str(error))
                 continue
             if task is not None:
                 return task
-            if plan.of("blocked"):
-                self._waiting.append(partition)
+            if is_blocked:
+                self._waiting.append(number)
         return None
 
     def finished(self, task: Task, result: GroupResult) -> None:
         """Takes in a finished task; its partition is looked at again."""
         self.report.add(result)
-        self.tell("done", **asdict(result))
+        self.tell("done", **asdict(replace(result, commits={})))
         self._forced.get(task.partition, set()).difference_update(task.names)
         self._last[task.partition] = task.names
-        self._open.insert(0, self.dataset.partition(task.partition))
+        self._snapshot.committed(task.partition, result.commits)
+        self._open.appendleft(task.partition)
+        if time.monotonic() - self._saved > SAVE_EVERY_S:
+            self.save()
 
     def failed(self, task: Task, message: str) -> None:
         """Takes in that a partition can't be processed; the others go on."""
@@ -123,7 +139,13 @@ class Scheduler:
 
     def again(self, task: Task) -> None:
         """Puts a task's partition back to be planned anew."""
-        self._open.insert(0, self.dataset.partition(task.partition))
+        self._snapshot.look_again(task.partition)
+        self._open.appendleft(task.partition)
+
+    def save(self) -> None:
+        """Keeps what the commit records say for the next run, which then need not open the files."""
+        self._snapshot.save()
+        self._saved = time.monotonic()
 
     def next_fit(self) -> str | None:
         """Returns an instance whose artefact can be fitted now: everything it reads is fresh wherever possible."""
@@ -137,21 +159,30 @@ class Scheduler:
         self.report.fits.append(name)
         self.tell("fitted", instance=name)
         self.graph.forget_definitions()
-        self._open, self._waiting = self._waiting, []
+        self._open, self._waiting = deque(self._waiting), []
 
-    def _plan(self, partition: Partition) -> PartitionPlan:
-        return plan_partition(partition, self.graph, self.targets, self._forced.get(partition.number, ()))
+    def _look_at(self, number: int) -> tuple[Task | None, bool]:
+        """Returns what to do next for a partition, and whether it waits for a fit."""
+        plan = self._plan(number)
+        chosen = self._chosen(plan)
+        if chosen and self._last.get(number) == chosen:
+            self._snapshot.look_again(number)
+            plan = self._plan(number)
+            chosen = self._chosen(plan)
+            if chosen and self._last.get(number) == chosen:
+                raise DataError(
+                    f"{', '.join(chosen)} stay stale although they were computed; is the data set being written?"
+                )
+        return (self._task(number, chosen) if chosen else None), bool(plan.of("blocked"))
 
-    def _task(self, plan: PartitionPlan) -> Task | None:
+    def _plan(self, number: int) -> PartitionPlan:
+        return plan_partition(self._snapshot.partition(number), self.graph, self.targets, self._forced.get(number, ()))
+
+    def _chosen(self, plan: PartitionPlan) -> tuple[str, ...]:
         names = runnable(self.graph, plan)
-        if not names:
-            return None
-        number = plan.partition.number
-        chosen = tuple(self._one_kind(names))
-        if self._last.get(number) == chosen:
-            raise DataError(
-                f"{', '.join(chosen)} stay stale although they were computed; is the data set being written?"
-            )
+        return tuple(self._one_kind(names)) if names else ()
+
+    def _task(self, number: int, chosen: tuple[str, ...]) -> Task:
         needs = [self.graph[n].stage.resources() for n in chosen]
         extra = tuple(recomputed(self.graph, chosen))
         for name in (*chosen, *extra):

@@ -8,6 +8,7 @@ from autosing.pipeline.artefact import fitted_on
 from autosing.pipeline.dataset import PROBE, Dataset, Partition
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.plan import PartitionPlan, plan_partition
+from autosing.pipeline.snapshot import Snapshot
 from autosing.pipeline.stage import fitted
 from autosing.signal.errors import AutosingError, DataError
 
@@ -27,11 +28,13 @@ class PartitionStatus:
 def plans(dataset: Dataset, graph: Graph, targets: Sequence[str]) -> list[PartitionStatus]:
     """Returns the plan of every partition; a partition that can't be read is told, not raised."""
     found = []
-    for partition in dataset.partitions:
+    snapshot = Snapshot(dataset)
+    for partition in snapshot.partitions():
         try:
             found.append(PartitionStatus(partition.number, plan_partition(partition, graph, targets)))
         except AutosingError as error:
             found.append(PartitionStatus(partition.number, None, str(error)))
+    snapshot.save()
     return found
 
 
@@ -155,10 +158,12 @@ def explain(dataset: Dataset, graph: Graph, number: int, instance: str) -> list[
 def partitions_with_errors(dataset: Dataset, targets: Sequence[str]) -> dict[int, Collection[str]]:
     """Returns the instances with own errors by partition: what `retry` computes again."""
     found: dict[int, list[str]] = {}
-    for partition in dataset.partitions:
+    snapshot = Snapshot(dataset)
+    for partition in snapshot.partitions():
         for name in partition.instances():
             if (not targets or name in targets) and _own_errors(partition, name):
                 found.setdefault(partition.number, []).append(name)
+    snapshot.save()
     return dict(found.items())
 
 

@@ -7,11 +7,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from autosing.pipeline.columnfile import INHERITED, ColumnWriter
+from autosing.pipeline.columnfile import INHERITED, ColumnWriter, read_record
 from autosing.pipeline.dataset import INDEX, PROBE, Partition, SongRow, split_address
 from autosing.pipeline.graph import Graph, reads_index
-from autosing.pipeline.plan import key_now
+from autosing.pipeline.listing import local_mark, mark_of
+from autosing.pipeline.plan import has_probed, key_now
 from autosing.pipeline.record import ColumnDigest, Record
+from autosing.pipeline.snapshot import Commit
 from autosing.pipeline.song import Song
 from autosing.pipeline.stage import Row, Stage
 from autosing.pipeline.store import Draft, Stamp
@@ -33,12 +35,13 @@ class InstanceResult:
 
 @dataclass
 class GroupResult:
-    """What a pass over one partition came to."""
+    """What a pass over one partition came to, and the column files that it wrote."""
 
     partition: int
     audio_s: float = 0.0
     wall_s: float = 0.0
     instances: dict[str, InstanceResult] = field(default_factory=dict)
+    commits: dict[str, Commit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ class Group:
                 if index_digests:
                     index_digests.add(passing)
             if self._index_stamp() != stamp:
-                raise DataError(f"partition {self.partition.number}: index.parquet changed meanwhile; run again")
+                raise self._index_changed()
             index = index_digests.described(stamp) if index_digests else {}
             self._publish(drafts, writers, index)
         except BaseException:
@@ -149,14 +152,32 @@ class Group:
 
     def _publish(self, drafts: Mapping[str, Draft], writers: Mapping[str, ColumnWriter], index: dict[str, Any]) -> None:
         records = self._input_records()
+        if PROBE not in self.names and not has_probed(self.partition, records[PROBE]):
+            raise self._index_changed()
         for name, writer in writers.items():
             record = self._record(name, writer, records, index if name == PROBE else {})
             writer.close(record)
             result = self.result.instances[name]
             result.rows, result.errors, result.own_errors = record.rows, record.errors, record.own_errors
             result.bytes = drafts[name].scratch.stat().st_size
-            drafts[name].publish()
+            self.result.commits[name] = self._commit(drafts[name], record)
             records[name] = record
+
+    def _commit(self, draft: Draft, record: Record) -> Commit:
+        """Publishes a column file. What is told of an uploaded one is read back from where it is."""
+        store, place = self.partition.store, (self.partition.folder, f"{record.instance}.parquet")
+        if store.is_local:
+            mark = local_mark(draft.scratch.stat())
+            draft.publish()
+            return Commit(mark, record)
+        draft.publish()
+        uploaded, read_back = mark_of(store, *place), read_record(store, self.partition.folder, record.instance)
+        if uploaded is None or read_back is None:
+            raise DataError(f"{store.path(*place)} was written and is not there; run the same command again")
+        return Commit(uploaded, read_back)
+
+    def _index_changed(self) -> DataError:
+        return DataError(f"partition {self.partition.number}: index.parquet changed meanwhile; run again")
 
     def _record(self, name: str, writer: ColumnWriter, records: dict[str, Record], index: Mapping[str, Any]) -> Record:
         instance = self.graph[name]
@@ -194,7 +215,7 @@ class Group:
         return {n: record for n, record in found.items() if record is not None}
 
     def _index_stamp(self) -> Stamp:
-        stamp = self.partition.store.stamp(self.partition.folder, f"{INDEX}.parquet")
+        stamp = self.partition.index_stamp()
         if stamp is None:
             raise DataError(f"partition {self.partition.number}: index.parquet is gone")
         return stamp

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autosing.cluster.stop import stop_signals
 from autosing.models.directory import load_model, save_model
 from autosing.models.folder import recover_folder
 from autosing.signal.errors import AutosingError, CheckpointError
@@ -27,7 +28,6 @@ from autosing.training.schedule import lr_factor
 from autosing.training.shards import TRAIN, VALID, Data, ShardSet, refuse_leaks
 from autosing.training.state import Progress, Trained, load_state, save_state, saved_states
 from autosing.training.step import GRAD_NORM, Stepper, seed_generators, tensors
-from autosing.training.stop import stop_signals
 from autosing.training.streaming import StreamReading
 from autosing.training.task import Task, Tensors
 

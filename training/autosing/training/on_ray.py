@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autosing.cluster.session import ray_session
+from autosing.cluster.stop import stop_signals
 from autosing.signal.errors import AutosingError, UsageError
 from autosing.training.loop import CHECKPOINTS, OnStep, RunResult
 from autosing.training.ranks import share_of_a_step
@@ -22,7 +23,6 @@ from autosing.training.record import LOG, MODEL, logged
 from autosing.training.report.page import REPORT
 from autosing.training.run import Job, run
 from autosing.training.state import saved_states
-from autosing.training.stop import stop_signals
 
 # Deaths in a row, without a new state in between, that a run survives.
 MOST_FAILURES = 3

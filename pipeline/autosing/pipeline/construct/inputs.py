@@ -8,8 +8,10 @@ import pyarrow as pa
 from autosing.pipeline.construct.sample import SampleSpec
 from autosing.pipeline.dataset import INDEX, PROBE, Dataset, Partition, split_address
 from autosing.pipeline.graph import VOICE_ADDRESSES, Voice
+from autosing.pipeline.plan import has_probed
 from autosing.pipeline.record import Record, key_of
 from autosing.pipeline.schema import Column
+from autosing.pipeline.snapshot import Snapshot
 from autosing.signal.errors import DataError, MissingColumn, SchemaMismatch, StaleColumn, UsageError
 
 ALIGNMENT, WORDS = "align.inlier_ratio", "align.words"
@@ -147,9 +149,7 @@ def _add_fresh(partition: Partition, instance: str, records: dict[str, Record]) 
     record = _load(partition, instance)
     changed: list[str] = []
     if instance == PROBE:
-        stamp = partition.store.stamp(partition.folder, f"{INDEX}.parquet")
-        if stamp is None or (record.index["size"], record.index["mtime_ns"]) != (stamp.size, stamp.mtime_ns):
-            changed = ["index.parquet"]
+        changed = [] if has_probed(partition, record) else ["index.parquet"]
     elif record.stage:
         for address in (*record.inputs, *(split_address(a)[0] for a in record.input_digests)):
             _add_fresh(partition, address, records)
@@ -212,11 +212,13 @@ def check_inputs(sources: Sequence[NamedDataset], spec: SampleSpec) -> Inputs:
     for source in sources:
         addresses = needs.read(source)
         fingerprint[source.name] = {}
-        for partition in source.dataset.partitions:
+        snapshot = Snapshot(source.dataset)
+        for partition in snapshot.partitions():
             records = fresh_records(partition, [split_address(a)[0] for a in addresses])
             _check_stored(source, addresses, records)
             _check_same(f"{source.name}/{partition.number}", records, meant)
             fingerprint[source.name][partition.number] = digests(addresses, records)
+        snapshot.save()
         _check_ids(source)
     return Inputs(needs, {name: record for name, (_, record) in meant.items()}, fingerprint)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from autosing.pipeline.catalogue import CATALOGUE
 from autosing.pipeline.columnfile import read_record
 from autosing.pipeline.construct.manifest import MANIFEST
 from autosing.pipeline.construct.shards import DROPS
@@ -73,7 +74,7 @@ class Orphans:
             elif entry.is_folder:
                 told = "partitions are named without leading zeros" if entry.name.isdecimal() else "it is no partition"
                 yield self._foreign((entry.name,), entry, told)
-            elif entry.name not in (EXCLUDE, REPARTITION, UNFINISHED):
+            elif entry.name not in (CATALOGUE, EXCLUDE, REPARTITION, UNFINISHED):
                 yield from self._file((), entry)
 
     def of_partition(self, folder: str) -> Iterator[Orphan]:

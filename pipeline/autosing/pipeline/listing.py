@@ -1,0 +1,140 @@
+"""One look at all files of a data set: what each partition has, and by what a file is told from a later one."""
+
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.fs as pafs
+
+from autosing.pipeline.store import Stamp, Store
+from autosing.signal.errors import DataError
+
+ENDING = ".parquet"
+INDEX = "index"
+_TAGS = ("ETag", "etag", "generation", "md5Hash", "created", "ino")
+"""Where file systems of fsspec tell what changes whenever an object is written."""
+_SECOND_NS = 10**9
+
+
+class Mark(NamedTuple):
+    """What tells a file from any later one under its name.
+
+    Args:
+        size: in bytes.
+        mtime_ns: when it was written; 0 where the store does not tell.
+        tag: its inode or ETag; "" where the store tells none.
+    """
+
+    size: int
+    mtime_ns: int
+    tag: str = ""
+
+    @property
+    def stamp(self) -> Stamp:
+        """What `Store.stamp` says of the file."""
+        return Stamp(self.size, self.mtime_ns)
+
+
+Listing = dict[int, dict[str, Mark]]
+"""Partition -> instance -> mark of its file; only what has an index is a partition."""
+
+
+def list_partitions(store: Store) -> Listing:
+    """Returns all column files of a data set from one listing, partitions in order.
+
+    Raises:
+        DataError: the address is that of a file.
+    """
+    found: Listing = {}
+    for folder, name, mark in _local(store) if store.is_local else _remote(store):
+        if folder.isdecimal() and str(int(folder)) == folder and _is_column_file(name):
+            found.setdefault(int(folder), {})[name.removesuffix(ENDING)] = mark
+    return {number: found[number] for number in sorted(found) if INDEX in found[number]}
+
+
+def list_partition(store: Store, number: int) -> dict[str, Mark]:
+    """Returns the column files of one partition."""
+    folder = str(number)
+    files = _local_folder(store.path(folder)) if store.is_local else (f[1:] for f in _remote(store, folder))
+    return {name.removesuffix(ENDING): mark for name, mark in files if _is_column_file(name)}
+
+
+def mark_of(store: Store, *parts: str) -> Mark | None:
+    """Returns the mark of one file as a listing tells it, or None where there is none."""
+    path = store.path(*parts)
+    try:
+        if store.is_local:
+            return local_mark(Path(path).stat())
+        if (foreign := _foreign(store.fs)) is not None:
+            return _foreign_mark(path, foreign.info(path))
+    except FileNotFoundError:
+        return None
+    info = store.fs.get_file_info(path)
+    return _arrow_mark(store.fs, info) if info.type == pafs.FileType.File else None
+
+
+def local_mark(status: os.stat_result) -> Mark:
+    """Returns the mark of a local file. A new file is renamed into its place, so that it has another inode."""
+    return Mark(status.st_size, status.st_mtime_ns, str(status.st_ino))
+
+
+def _is_column_file(name: str) -> bool:
+    return name.endswith(ENDING) and not name.startswith(".")
+
+
+def _local(store: Store) -> Iterator[tuple[str, str, Mark]]:
+    try:
+        with os.scandir(store.path()) as entries:
+            folders = [e for e in entries if e.name.isdecimal() and e.is_dir()]
+    except FileNotFoundError:
+        return
+    except NotADirectoryError as error:
+        raise DataError(f"{store.path().rstrip('/')} is a file; a data set is a folder") from error
+    for folder in folders:
+        for name, mark in _local_folder(folder.path):
+            yield folder.name, name, mark
+
+
+def _local_folder(path: str) -> Iterator[tuple[str, Mark]]:
+    with os.scandir(path) as entries:
+        for entry in entries:
+            try:
+                if _is_column_file(entry.name) and entry.is_file():
+                    yield entry.name, local_mark(entry.stat())
+            except FileNotFoundError:  # It was renamed or removed meanwhile.
+                continue
+
+
+def _remote(store: Store, *parts: str) -> Iterator[tuple[str, str, Mark]]:
+    """Yields folder, name and mark of the files in the folders of a data set, or in one of them."""
+    root, place = store.path().rstrip("/"), store.path(*parts).rstrip("/")
+    if (foreign := _foreign(store.fs)) is not None:
+        found = foreign.find(place, detail=True)
+        told = ((path, _foreign_mark(path, info)) for path, info in found.items())
+    else:
+        infos = store.fs.get_file_info(pafs.FileSelector(place, allow_not_found=True, recursive=True))
+        told = ((i.path, _arrow_mark(store.fs, i)) for i in infos if i.type == pafs.FileType.File)
+    for path, mark in told:
+        folder, _, name = path[len(root) + 1 :].rpartition("/")
+        yield folder, name, mark
+
+
+def _foreign(fs: pafs.FileSystem) -> Any:
+    """Returns the file system of fsspec behind one of pyarrow; None where there is none."""
+    is_foreign = isinstance(fs, pafs.PyFileSystem) and isinstance(fs.handler, pafs.FSSpecHandler)
+    return fs.handler.fs if is_foreign else None
+
+
+def _foreign_mark(path: str, info: dict[str, Any]) -> Mark:
+    like_stamp = pafs.FileInfo(path, pafs.FileType.File, size=info["size"], mtime=info.get("mtime"))
+    told = next((info[key] for key in _TAGS if info.get(key)), "")
+    tag = str(told.timestamp() if isinstance(told, datetime) else told)
+    return Mark(info["size"], like_stamp.mtime_ns or 0, tag)
+
+
+def _arrow_mark(fs: pafs.FileSystem, info: pafs.FileInfo) -> Mark:
+    mtime_ns = info.mtime_ns or 0
+    # A look at one object of S3 tells whole seconds, a listing of some servers more.
+    return Mark(info.size, mtime_ns - mtime_ns % _SECOND_NS if fs.type_name == "s3" else mtime_ns)
