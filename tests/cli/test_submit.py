@@ -28,6 +28,8 @@ from said import Autosing
 
 SECRET = "a token for the tests of autosing"
 TRIES = 3
+PORTS = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port",
+         "ray-client-server-port", "metrics-export-port")  # fmt: skip
 PATIENCE_S = 1500
 SETTINGS = "datasets: {sung: {path: URL}}\nstages: {units: {k: 16, hours: 1.0}}\n"
 
@@ -79,14 +81,15 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
 
 
 def start_head(folder: Path, scratch: str, token: str) -> "tuple[subprocess.Popen[bytes], Head]":
-    options = {name: free_port() for name in ("port", "dashboard-port", "dashboard-agent-listen-port",
-                                              "ray-client-server-port", "metrics-export-port")}  # fmt: skip
+    # Ray waits 15 s for agents to tell a port of their own choice, too short where a machine is busy.
+    options = {name: free_port() for name in PORTS}
     options |= {"num-cpus": 2, "object-store-memory": 100 << 20}
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--no-monitor",
                "--disable-usage-stats", "--node-ip-address=127.0.0.1", f"--temp-dir={scratch}"]  # fmt: skip
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {TOKEN: token, "PATH": path, "PYTHONPATH": "", "HOME": str(folder)}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": SECRET, "RAY_metrics_report_interval_ms": "500"}
+    environment |= {"RAY_worker_niceness": "0"}
     environment |= {
         "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "240",
         "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "120",
