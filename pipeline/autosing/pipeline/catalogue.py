@@ -56,7 +56,9 @@ class Entry:
     def record(self) -> Record:
         """Returns the record."""
         digests = zip(MAPPINGS, self.kind.names, self.own[len(OWN) :], strict=True)
-        mappings = {mapping: dict(zip(names, values, strict=True)) for mapping, names, values in digests}
+        mappings: dict[str, Any] = {
+            mapping: dict(zip(names, values, strict=True)) for mapping, names, values in digests
+        }
         return Record(**self.kind.shared, **mappings, **dict(zip(OWN, self.own, strict=False)))
 
 

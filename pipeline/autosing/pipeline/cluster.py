@@ -107,8 +107,9 @@ class RayFleet(Fleet):
             raise _death(_cause_of_death(actor, error)) from error
         except (ray.exceptions.RuntimeEnvSetupError, ray.exceptions.ActorUnschedulableError) as error:
             raise DataError(f"workers can't be started: {error}") from error
-        for name, part in outcome.result.instances.items() if outcome.result else ():
-            self._meters.add(name, outcome.result.audio_s, part.rows, part.own_errors, part.bytes, part.busy_s)
+        if outcome.result:
+            for name, part in outcome.result.instances.items():
+                self._meters.add(name, outcome.result.audio_s, part.rows, part.own_errors, part.bytes, part.busy_s)
         return outcome
 
     def passed(self, workers: Sequence[Any]) -> list[Passed | None]:
