@@ -98,6 +98,8 @@ def test_singers_take_turns_and_no_one_sings_their_own_song(folder: Path) -> Non
         source, _, target = name.rpartition(": ")[2].partition(" to ")
         assert source != target
     assert "target" not in result.figures
+    guided = compare_conversions(Dataset(str(folder / "songs")), replace(request, guidance=2.0))
+    assert guided.figures["teacher, 2 steps"]["loudness_lu"] != result.figures["teacher, 2 steps"]["loudness_lu"]
     assert "mel_l1" not in result.figures["teacher, 2 steps"]
 
 

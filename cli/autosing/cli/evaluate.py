@@ -90,6 +90,7 @@ def svc(
     ] = None,
     songs: Annotated[int, typer.Option(min=1, help="How many, evenly over the set.")] = 8,
     steps: Annotated[int, typer.Option(min=1, help="Of teachers.")] = 18,
+    guidance: Annotated[float, typer.Option(min=0, help="How far towards the singer; 1 is the models' own.")] = 1.0,
     out: Annotated[Path | None, typer.Option(help="A folder for a page to listen to, the sounds and the JSON.")] = None,
     shown: Annotated[int, typer.Option(min=1, help="Songs on the page.")] = 4,
     seconds: Annotated[float, typer.Option(min=1, help="Of each song on the page.")] = 12.0,
@@ -111,7 +112,7 @@ def svc(
     opened, _ = open_dataset(dataset, config, None)
     choice = Choice(songs, tuple(singer or ()), parallel)
     known = open_dataset(voices, config, None)[0] if voices else None
-    request = Request(tuple(model), vocoder, choice, steps, shown, seconds, seed, known)
+    request = Request(tuple(model), vocoder, choice, steps, shown, seconds, seed, known, guidance)
     result = compare_conversions(opened, request, out)
     print(json.dumps(result.figures) if as_json else "\n".join(result.lines))
     if result.page:

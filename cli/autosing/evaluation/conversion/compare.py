@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,7 @@ class Request:
         seconds: of each song on the page.
         seed: of the noise.
         voices: a data set whose recordings teach the probe who is who; None takes the songs that are not converted.
+        guidance: how far towards the singer from nobody in particular; 1 is the models' own.
     """
 
     models: tuple[str, ...]
@@ -84,6 +85,7 @@ class Request:
     seconds: float = 12.0
     seed: int = 0
     voices: Dataset | None = None
+    guidance: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -151,13 +153,13 @@ def _ways_of(name: str, loaded: "LoadedModel", request: Request) -> "list[tuple[
 
     assert isinstance(loaded.model, SvcModel)
     short = Path(name).parent.name if Path(name).name == "model" else Path(name).name
+    usual, steps = Sampling(guidance=request.guidance, seed=request.seed), request.steps
     if loaded.model.fields.distilled:
-        return [(f"{short}, {n} call{'s' * (n > 1)}", loaded, Sampling(n, seed=request.seed)) for n in STUDENT_CALLS]
-    steps = request.steps
+        return [(f"{short}, {n} call{'s' * (n > 1)}", loaded, replace(usual, steps=n)) for n in STUDENT_CALLS]
     return [
-        (f"{short}, {COARSE} alone", loaded, Sampling(0)),
-        (f"{short}, 1 step", loaded, Sampling(1, "euler", seed=request.seed)),
-        (f"{short}, {steps} steps", loaded, Sampling(steps, seed=request.seed)),
+        (f"{short}, {COARSE} alone", loaded, usual),
+        (f"{short}, 1 step", loaded, replace(usual, steps=1, solver="euler")),
+        (f"{short}, {steps} steps", loaded, replace(usual, steps=steps)),
     ]
 
 
