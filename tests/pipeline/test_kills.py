@@ -167,6 +167,11 @@ def test_killing_the_whole_process_tree_five_times_changes_nothing(
     assert scratch_files(url) == []
 
 
+def running(processes: Processes) -> list[psutil.Process]:
+    """Returns the workers that are at a task."""
+    return [p for p in processes.alive() if "".join(p.cmdline()).startswith("ray::Worker.run")]
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(300)
 def test_a_worker_killed_on_a_living_node_changes_nothing(
@@ -174,8 +179,9 @@ def test_a_worker_killed_on_a_living_node_changes_nothing(
 ) -> None:
     run = processes.run(url, "--executor", "ray", "--workers", "2")
     wait_until(is_at_work(url), run, processes)
-    at_work = [p for p in processes.alive() if "".join(p.cmdline()).startswith("ray::Worker.run")]
-    kill(at_work[0])
+    # Between two tasks, no worker says that it runs.
+    wait_until(lambda: bool(running(processes)), run, processes)
+    kill(running(processes)[0])
     assert run.wait(PATIENCE_S) == 0, processes.log()
     assert "its worker died (time 1)" in processes.log()
     assert column_values(url) == undisturbed.values
