@@ -1,11 +1,10 @@
 """What planning costs where everything is fresh: CPU seconds, memory, calls to the store, by number of partitions.
 
-    python benchmarks/planning.py [--partitions 1000,10000,100000] [--footers 1000] [--calls 200] [--folder DIR]
+    python benchmarks/planning.py [--partitions 1000,10000,100000] [--footers 1000] [--folder DIR]
 
 - catalogue: 8 columns per partition, all of them in the catalogue: one listing, no file is opened. The column files
   are empty, so that it would show if one were.
 - footers: whole column files and no catalogue, as after it was deleted; then again with the one that this wrote.
-- calls: the same against a store that counts, as an object store is asked.
 
 CPU seconds, since other processes of a machine stretch the time on its clock. Exits with 1 where 100 000 partitions
 take longer than the target.
@@ -17,12 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
-from typing import Any, ClassVar
-
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 
 from autosing.pipeline.catalogue import CATALOGUE
 from autosing.pipeline.dataset import Dataset
@@ -33,37 +27,9 @@ from machine import machine, peak_mb
 TARGET_S, TARGET_PARTITIONS = 30.0, 100_000
 
 
-class CountedFileSystem(LocalFileSystem):  # type: ignore[misc]
-    """A local folder that is asked as an object store is, and counts how often."""
-
-    protocol = "counted"
-    calls: ClassVar[Counter[str]] = Counter()
-    _asked = False
-
-    def find(self, path: str, **options: Any) -> Any:
-        """Returns all files below a path: one listing, a request for each 1000 of them."""
-        found = super().find(path, **options)
-        self.calls["list"] += 1 + len(found) // 1000
-        return found
-
-    def info(self, path: str, **options: Any) -> Any:
-        """Returns what is known of one file."""
-        if not self._is_inside():
-            self.calls["head"] += 1
-        return super().info(path, **options)
-
-    def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
-        self.calls["get" if "r" in mode else "put"] += 1
-        return super()._open(path, mode, **options)
-
-    def _is_inside(self) -> bool:
-        """Whether this is the look at a file that a listing of this file system consists of."""
-        return sys._getframe(2).f_code.co_name in ("ls", "_ls", "find", "walk", "<listcomp>")
-
-
 def plan(url: str, partitions: int) -> dict[str, float]:
     """Plans a data set in which everything is fresh; returns what it took."""
-    graph = graph_of(url.removeprefix("counted://"))
+    graph = graph_of(url)
     started_s, began_s = time.process_time(), time.perf_counter()
     found = plans(Dataset(url), graph, INSTANCES)
     took = {"cpu_s": time.process_time() - started_s, "wall_s": time.perf_counter() - began_s, "peak_mb": peak_mb()}
@@ -112,19 +78,7 @@ def measure(folder: Path, options: argparse.Namespace) -> bool:
         Path(url, CATALOGUE).unlink(missing_ok=True)
         planned_apart(url, n)
         show("the same with what it wrote", n, planned_apart(url, n))
-    if options.calls:
-        count(str(folder / "counted"), options.calls)
     return is_met
-
-
-def count(url: str, partitions: int) -> None:
-    """Prints the calls to a store that planning makes without and with a catalogue."""
-    fsspec.register_implementation("counted", CountedFileSystem)
-    fabricate(url, partitions)
-    for what in ("without a catalogue", "with it"):
-        CountedFileSystem.calls.clear()
-        plan(f"counted://{url}", partitions)
-        print(f"calls, {partitions} partitions, {what}: {dict(CountedFileSystem.calls)}", flush=True)
 
 
 def _numbers(text: str) -> list[int]:
@@ -136,7 +90,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--partitions", type=_numbers, default=[1000, 10_000, 100_000])
     parser.add_argument("--footers", type=_numbers, default=[1000])
-    parser.add_argument("--calls", type=int, default=200)
     parser.add_argument("--folder", help="where to work; in memory (/dev/shm) where the disk is busy")
     parser.add_argument("--plan", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()

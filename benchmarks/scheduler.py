@@ -97,7 +97,8 @@ class SimulatedFleet(Fleet):
     ) -> None:
         self.nodes, self.store, self.costs, self.options = nodes, store, costs, options
         self.chance = random.Random(options.seed)
-        self.clock_s = self.own_cpu_s = self.busy_s = self.lost_s = self.last_handed_s = self.busy_then_s = 0.0
+        self.clock_s = self.own_cpu_s = self.busy_s = self.lost_s = self.on_cores_s = self.gone_s = 0.0
+        self.until_s = self.on_cores_then_s = self.gone_then_s = 0.0
         self.computed: Counter[tuple[int, str]] = Counter()
         self.events: Counter[str] = Counter()
         self.most_running = self.running = 0
@@ -136,7 +137,7 @@ class SimulatedFleet(Fleet):
             self._begin(ticket)
         self.running += 1
         self.most_running = max(self.most_running, self.running)
-        self.last_handed_s, self.busy_then_s = self.clock_s, self.busy_s
+        self.until_s, self.on_cores_then_s, self.gone_then_s = self.clock_s, self.on_cores_s, self.gone_s
         self._leave()
         return ticket
 
@@ -214,6 +215,7 @@ class SimulatedFleet(Fleet):
             self._place()
             return []
         event.back_s = self.clock_s + RETURN_S
+        self.gone_s += RETURN_S * event.shape.cpus
         self.events["preemptions"] += 1
         self._at(event.back_s, None)
         self._plan_preemption(event)
@@ -233,6 +235,7 @@ class SimulatedFleet(Fleet):
         ticket.is_over = True
         seconds = self.clock_s - ticket.began_s
         self.busy_s += seconds
+        self.on_cores_s += 0.0 if ticket.task.gpus else seconds
         self.lost_s += seconds if ticket.death is not None and not ticket.has_committed else 0.0
         return [ticket]
 
@@ -272,7 +275,6 @@ class SimulatedFleet(Fleet):
             there = sorted((n for n in self.nodes if n.back_s <= self.clock_s), key=lambda n: n.shape.gpus)
             node = next((n for n in there if self._fits(n, worker.shape)), None)
             if node is None:
-                self.events["workers that had to wait for room"] += 1
                 continue
             self._waiting.remove(worker)
             worker.node = node
@@ -330,7 +332,8 @@ def report(
     expected = {(number, name) for number in range(n) for name in INSTANCES}
     once = set(fleet.computed) == expected and set(fleet.computed.values()) == {1}
     per_partition_ms = 1000 * fleet.overhead_s / n
-    steady = fleet.busy_then_s / (fleet.last_handed_s * workers) if fleet.last_handed_s else 0.0
+    there_s = fleet.until_s * (workers - on_gpus) - fleet.gone_then_s
+    steady = fleet.on_cores_then_s / there_s if there_s > 0 else 0.0
     rows = {
         "partitions, columns, workers": f"{n}, {len(INSTANCES)}, {workers} ({on_gpus} of them on half a GPU each)",
         "one listing, until the first task can be planned": f"{planned_s:.1f} CPU s, calls {planning_calls}",
@@ -341,7 +344,7 @@ def report(
         "time on the cluster's clock": f"{fleet.clock_s / 3600:.2f} h",
         "tasks": f"{scheduler.report.tasks}, at most {fleet.most_running} at once",
         "what happened": str(dict(fleet.events)),
-        "workers busy, until the last task was given out": f"{steady:.1%}",
+        "workers without a GPU busy, until the last task began": f"{steady:.1%}",
         "worker hours lost to deaths and preemptions": f"{fleet.lost_s / max(fleet.busy_s, 1):.2%}",
         "failed partitions": str(len(scheduler.report.failed)),
         "every column computed exactly once": "yes" if once else f"NO: {_amiss(fleet.computed, expected)}",

@@ -1,5 +1,7 @@
 """Who gets which task, on a fleet that exists on paper: nothing lost, nothing twice, whatever the fleet does."""
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +15,11 @@ from autosing.pipeline.controller import Controller, Death, Fleet, Limits, Shape
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.graph import Graph, Instance
 from autosing.pipeline.progress import Progress
+from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.schedule import Scheduler, Task
 from autosing.pipeline.stage import Resources, Stage
 from autosing.pipeline.stages.probe import Probe
-from autosing.pipeline.work import Passed
+from autosing.pipeline.work import GroupResult, Passed
 from autosing.pipeline.worker import Outcome, Worker
 from autosing.signal.errors import AutosingError, DataError, UsageError
 
@@ -244,6 +247,22 @@ def test_a_run_that_is_told_to_end_finishes_what_it_has_in_hand_and_begins_nothi
     again.run()
     assert sorted(task.partition for task in rest.done) == [4, 5]
     assert column_values(url) == expected
+
+
+class Terminating(Progress):
+    """Sends this process SIGTERM once a pass is finished."""
+
+    def add(self, result: GroupResult) -> None:
+        super().add(result)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_ends_a_run_after_the_partition_in_hand(url: str, expected: dict[str, Any]) -> None:
+    local = RunOptions(executor="local")
+    stopped = process(Dataset(url), graph_of(Level()), ALL, local, progress=Terminating(0, quiet=True))
+    assert (stopped.tasks, stopped.stopped, stopped.exit_code) == (1, True, 143)
+    rest = process(Dataset(url), graph_of(Level()), ALL, local, progress=Progress(0, quiet=True))
+    assert (rest.tasks, rest.exit_code) == (5, 0) and column_values(url) == expected
 
 
 def test_a_worker_with_weights_does_not_go_for_one_without(url: str) -> None:

@@ -42,7 +42,7 @@ def run_on_ray(
     started = time.monotonic()
     with ray_session(address, limits.workers, VARIABLES):
         scheduler.report.start_up_s = time.monotonic() - started
-        Controller(scheduler, progress, RayFleet(scheduler, limits), limits, stopping).run()
+        Controller(scheduler, progress, RayFleet(scheduler, limits if address else None), limits, stopping).run()
 
 
 class RayFleet(Fleet):
@@ -50,11 +50,13 @@ class RayFleet(Fleet):
 
     Args:
         scheduler: of the run that the actors work for.
-        limits: what the run asks for; a cluster that grows on demand may not have it yet.
+        asked: the workers that a cluster which grows on demand is to have, as it may not have them yet; None where it
+            doesn't grow.
     """
 
-    def __init__(self, scheduler: Scheduler, limits: Limits) -> None:
-        self._url, self._graph, self._limits = scheduler.dataset.url, scheduler.graph, limits
+    def __init__(self, scheduler: Scheduler, asked: Limits | None = None) -> None:
+        self._url, self._graph = scheduler.dataset.url, scheduler.graph
+        self._asked = Shape(0, 0) if asked is None else Shape(asked.workers or 0, asked.gpu_workers or 0)
         self._actors: dict[Any, Any] = {}
         self._meters = Meters()
 
@@ -65,8 +67,8 @@ class RayFleet(Fleet):
         import ray
 
         total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        cpus = max(total.get("CPU", 0.0), self._limits.workers or 1)
-        return Shape(cpus, max(total.get("GPU", 0.0), self._limits.gpu_workers or 0))
+        cpus = max(total.get("CPU", 0.0), self._asked.cpus + self._asked.gpus, 1.0)
+        return Shape(cpus, max(total.get("GPU", 0.0), self._asked.gpus))
 
     def hire(self, shape: Shape) -> Any:
         import ray
