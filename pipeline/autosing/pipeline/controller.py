@@ -158,20 +158,24 @@ class Staff:
         """
         if idle := self._idle.get(shape):
             return idle.pop()
-        spare = [s for s in self._idle if s != shape and (shape.gpus or not s.gpus or is_alone)]
-        going = [(s, worker) for s in sorted(spare, key=lambda s: s.gpus) for worker in self._idle[s]]
-        gone: list[tuple[Shape, Worker]] = []
-        while not self._has_room(shape, [s for s, _ in gone]):
-            if not going and not is_alone:
-                return None
-            if not going:
-                break
-            gone.append(going.pop())
-        for s, worker in gone:
-            self._idle[s].remove(worker)
-            self._dismiss(s, worker)
+        spare = {s: len(idle) for s, idle in self._idle.items() if idle and (shape.gpus or not s.gpus or is_alone)}
+        gone = self._to_go(shape, spare)
+        if gone is None and not is_alone:
+            return None
+        for s, n in (spare if gone is None else gone).items():
+            for _ in range(n):
+                self._dismiss(s, self._idle[s].pop())
         self._living[shape] = self._living.get(shape, 0) + 1
         return self._fleet.hire(shape)
+
+    def _to_go(self, shape: Shape, spare: Mapping[Shape, int]) -> Mapping[Shape, int] | None:
+        """Returns how many idle workers go for one of a shape, least GPU first; None: it's no use."""
+        if self._has_room(shape, {}):
+            return {}
+        for s in sorted(spare, key=lambda s: s.gpus):
+            if self._has_room(shape, {s: spare[s]}):
+                return {s: next(n for n in range(1, spare[s] + 1) if self._has_room(shape, {s: n}))}
+        return spare if self._has_room(shape, spare) else None
 
     def give_back(self, shape: Shape, worker: Worker) -> None:
         """Takes in that a worker is idle."""
@@ -189,7 +193,7 @@ class Staff:
 
     def has_room(self) -> bool:
         """Whether a task of one core that wants no GPU would find a worker."""
-        return any(idle for s, idle in self._idle.items() if not s.gpus) or self._has_room(Shape(1, 0), [])
+        return any(idle for s, idle in self._idle.items() if not s.gpus) or self._has_room(Shape(1, 0), {})
 
     def check(self, task: Task) -> None:
         """Checks that a task can be done at all.
@@ -204,10 +208,9 @@ class Staff:
             has = f"{self._most.cpus:g} cores and {self._most.gpus:g} GPUs"
             raise UsageError(f"{names} want {task.cpus:g} cores and {task.gpus:g} GPUs, and the run has {has}")
 
-    def _has_room(self, shape: Shape, gone: Sequence[Shape]) -> bool:
-        living = dict(self._living)
-        for s in gone:
-            living[s] -= 1
+    def _has_room(self, shape: Shape, gone: Mapping[Shape, int]) -> bool:
+        """Whether one more worker of a shape finds room once some are gone."""
+        living = {s: n - gone.get(s, 0) for s, n in self._living.items()}
         cpus = sum(s.cpus * n for s, n in living.items()) + shape.cpus
         gpus = sum(s.gpus * n for s, n in living.items()) + shape.gpus
         alike = sum(n for s, n in living.items() if bool(s.gpus) == bool(shape.gpus))
