@@ -4,7 +4,8 @@ Stamped lyrics: the offset of the stamps is voted by the lines, then every line 
 prior from the rate rule, and one shift for the whole song makes lines begin where their stamps say. Lyrics without
 times: a first pass finds where each line lies, a second is confined to a soft window around it that is as long as the
 line's text takes to sing (after Durand et al., 2023), so that neither a break nor a repeated chorus can tear a line
-apart. Either is done with every net apart, too: where they disagree, a line is not to be trusted.
+apart. Either is done with every net apart, too: where they disagree, a line is not to be trusted. Without times a net
+that is wrong is so with much conviction; lines that stay in their place when all are made to doubt are to be trusted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,9 +41,12 @@ LEAST_LINES = 4  # to learn a song's shift from
 INNER_COST = 2.0  # nats per second without a sound inside a line, so that a line without stamps stays together
 GAP_COST = 40.0  # nats per second of singing between lines that is in no lyrics
 MASK_S = 2.5  # beside the time that the line's text takes
-DISAGREEMENT_S = 0.5  # of two nets about a line, at which its confidence is 1/e
-DERAILED_CONFIDENCE = 0.3
+DISAGREEMENT_S = 0.5  # about a line's place, at which the confidence in it is 1/e
+DERAILED_CONFIDENCE = 0.5
+SHARPNESS = (1.0, 0.5, 0.3)  # powers of the probabilities; at a fifth, nine of ten lines are anywhere
 DERAILED_SHARE = 0.5  # of lines with less confidence than that, above which a song is lost
+LEAST_LEAD = 0.1  # of the lines that agree on their stamps over those with little confidence; less, and a song is lost
+USUAL_WEAK = 0.15  # share of lines with little confidence, where a single net tells none
 HELD_S = 0.3  # how long the last vowel of a line goes on after the net has heard it
 
 
@@ -109,9 +113,10 @@ def align_plain(emissions: Emissions, lines: Sequence[str], duration_s: float, a
     words = sung_words(lines, alphabet)
     if not words or not emissions.shape[1]:
         return None
-    path = _found(with_anything(mixture(emissions)), words, duration_s)
-    apart = _apart(words, [_found(with_anything(net), words, duration_s).starts_s for net in _several(emissions)])
-    return _alignment(path.starts_s, path, words, _confidence(apart), alphabet, duration_s)
+    heard = [mixture(emissions), *_several(emissions)]
+    path, *others = [_found(with_anything(_doubted(e, p)), words, duration_s) for e in heard for p in SHARPNESS]
+    confidence = _agreement(words, path.starts_s, [other.starts_s for other in others])
+    return _alignment(path.starts_s, path, words, confidence, alphabet, duration_s)
 
 
 def sung_words(lines: Sequence[str], alphabet: Speller) -> list[SungWord]:
@@ -242,6 +247,19 @@ def _confidence(apart: Mapping[int, float]) -> dict[int, float]:
     return {line: float(np.exp(-apart_s / DISAGREEMENT_S)) for line, apart_s in apart.items()}
 
 
+def _doubted(log_probs: Emissions, power: float) -> Emissions:
+    """Returns log probabilities (F, V) of powers of what they were; below 1, all that is heard is less certain."""
+    flat = log_probs * np.float32(power)
+    return flat - np.logaddexp.reduce(flat, axis=1, keepdims=True)
+
+
+def _agreement(words: Sequence[SungWord], starts_s: Floats, others_s: Sequence[Floats]) -> dict[int, float]:
+    """Returns the confidence of each line: the share of other hearings that put most of its words where they are."""
+    lines = np.array([word.line for word in words])
+    near = np.mean(np.exp(-np.abs(np.stack(others_s) - starts_s) / DISAGREEMENT_S), axis=0)
+    return {int(line): float(np.median(near[lines == line])) for line in np.unique(lines)}
+
+
 def _alignment(
     starts_s: Floats,
     path: SungPath,
@@ -268,11 +286,15 @@ def _alignment(
 
 
 def _is_derailed(confidence: dict[int, float], inlier_ratio: float | None) -> bool | None:
-    """Returns whether most of a song is not to be trusted; None where neither nets nor stamps tell."""
+    """Returns whether most of a song is not to be trusted; None where neither nets nor stamps tell.
+
+    Stamps of other lyrics confine lines so much that nets hardly disagree, and a song that is hard to hear has few
+    lines that agree on its stamps; lyrics of another song have both.
+    """
     if not confidence and inlier_ratio is None:
         return None
-    weak = float(np.mean([value < DERAILED_CONFIDENCE for value in confidence.values()])) if confidence else 0.0
-    return weak > DERAILED_SHARE or (inlier_ratio is not None and inlier_ratio < LEAST_INLIERS / 2)
+    weak = float(np.mean([value < DERAILED_CONFIDENCE for value in confidence.values()])) if confidence else USUAL_WEAK
+    return weak > DERAILED_SHARE or (inlier_ratio is not None and inlier_ratio < weak + LEAST_LEAD)
 
 
 def _ends(starts_s: Floats, path: SungPath, words: Sequence[SungWord], duration_s: float) -> Floats:
