@@ -3,16 +3,20 @@
     python benchmarks/language.py widths [--steps 75] [--arm "rate / width"] [--arm rate] [--arm muon]
     python benchmarks/language.py speed [--device cpu] [--size tiny] [--tokens 100] [--compile]
     python benchmarks/language.py codes [--device cpu] [--size tiny] [--tokens 100] [--compile]
+    python benchmarks/language.py loss [--size tiny] [--vocabulary 8192] [--tokens 4096]
 
 - `widths` learns toy songs, whose tokens follow their lyrics, at a width and at four times it with several learning
   rates, with matrices moved by 1/width of it, as usual, and by Muon at AdamW's step, and prints the cross-entropy on
   held-out songs. Exits with 1 unless the best rate is the same at both widths in the first.
 - `speed` generates at batch 1 and 16 with sources of 300 and 600 tokens. Beside it stands the reference's way
   (AutoSing): keys of tokens are kept, but those of the sources are computed for every token.
+- `loss` takes the cross-entropy of states and its gradients, a stretch at a time and of all logits at once, each in a
+  process of its own, and tells how long that takes and how much more memory than before.
 - `codes` generates the four levels of a codec such as SNAC at 32 kHz, whose columns are 48 ms, in as many columns.
 """
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,8 +27,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from machine import machine
+from machine import machine, peak_mb
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "training")]
 
@@ -41,8 +46,9 @@ from autosing.models.width import lr_scales  # noqa: E402
 from autosing.training.manifest import Manifest  # noqa: E402
 from autosing.training.recipes import t2s  # noqa: E402
 from autosing.training.shards import ShardSet  # noqa: E402
+from autosing.training.tasks.entropy_losses import cross_entropy  # noqa: E402
 from autosing.training.tasks.t2s import T2sTask  # noqa: E402
-from autosing.training.tasks.t2s_losses import cross_entropy  # noqa: E402
+from autosing.training.tasks.t2s_losses import true_cells  # noqa: E402
 
 Counted = tuple[dict[str, Tensor], int]
 
@@ -75,6 +81,11 @@ def optimisers(model: TokenLanguage, lr: float, arm: str) -> list[torch.optim.Op
     return found
 
 
+def loss_of(model: TokenLanguage, batch: dict[str, Tensor]) -> Tensor:
+    """Returns the cross-entropy of a batch in nats, summed."""
+    return cross_entropy(model, model(batch, batch["tokens"]).states, true_cells(batch))
+
+
 def learned(fields: LanguageFields, lr: float, arm: str, train: Sequence[Counted], steps: int) -> TokenLanguage:
     """Returns a model after some steps, the learning rate on a cosine after a tenth of them."""
     torch.manual_seed(0)
@@ -83,7 +94,7 @@ def learned(fields: LanguageFields, lr: float, arm: str, train: Sequence[Counted
     for step in range(steps):
         batch, n_tokens = train[step % len(train)]
         model.zero_grad()
-        (cross_entropy(model(batch, batch["tokens"]).logits, batch) / n_tokens).backward()
+        (loss_of(model, batch) / n_tokens).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimiser in moving:
             for group in optimiser.param_groups:
@@ -95,7 +106,7 @@ def learned(fields: LanguageFields, lr: float, arm: str, train: Sequence[Counted
 @torch.no_grad()
 def judged(model: TokenLanguage, valid: Sequence[Counted]) -> float:
     """Returns the cross-entropy in nats."""
-    losses = [float(cross_entropy(model(batch, batch["tokens"]).logits, batch)) for batch, _ in valid]
+    losses = [float(loss_of(model, batch)) for batch, _ in valid]
     return sum(losses) / sum(n for _, n in valid)
 
 
@@ -206,19 +217,57 @@ def codes_speed(size: str, n: int, device: torch.device, compiled: bool) -> None
         print(f"batch {batch}: {batch * sum(counts) / own:.0f} codes/s, {sung_s / own:.2f} seconds of sound a second")
 
 
+def whole_loss(model: TokenLanguage, states: Tensor, cells: Tensor) -> Tensor:
+    """Returns the cross-entropy in nats, summed, of all logits at once."""
+    return functional.cross_entropy(model.read(states).float().flatten(0, 2), cells.flatten(), reduction="sum")
+
+
+def loss_memory(size: str, vocabulary: int, n: int, way: str) -> None:
+    """Prints time and memory of one way of taking the cross-entropy and its gradients."""
+    dim = LANGUAGE_SIZES[size][0]  # type: ignore[index]
+    fields = LanguageFields(
+        n_tokens=vocabulary, rate="25", sources={"text": 257}, dim=dim, layers=1, source_layers=1, mlp="swiglu",
+        dropout=0.0,
+    )  # fmt: skip
+    model, take = TokenLanguage(fields), {"stretches": cross_entropy, "whole": whole_loss}[way]
+    states, cells = torch.randn(1, n, dim, requires_grad=True), torch.randint(0, vocabulary, (1, n, 1))
+    take(model, states[:, :8], cells[:, :8]).backward()
+    before, times = peak_mb(), []
+    for _ in range(3):
+        begun = time.perf_counter()
+        take(model, states, cells).backward()
+        times.append(time.perf_counter() - begun)
+    print(f"{way:9}  {min(times):.2f} s  {peak_mb() - before:.0f} MB more")
+
+
+def losses(args: argparse.Namespace) -> None:
+    """Measures both ways in processes of their own."""
+    for way in ("stretches", "whole"):
+        told = ["--size", args.size, "--vocabulary", str(args.vocabulary), "--tokens", str(args.tokens), "--way", way]
+        subprocess.run([sys.executable, __file__, "loss", *told], check=True)
+
+
 def main() -> int:
     """Measures what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("widths", "speed", "codes"))
+    parser.add_argument("what", choices=("widths", "speed", "codes", "loss"))
     parser.add_argument("--steps", type=int, default=75)
     parser.add_argument("--arm", action="append", choices=ARMS, help="of widths; all unless told")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", default="tiny", choices=tuple(LANGUAGE_SIZES))
     parser.add_argument("--tokens", type=int, default=100)
+    parser.add_argument("--vocabulary", type=int, default=8192)
+    parser.add_argument("--way", choices=("stretches", "whole"), help="of the loss, in this process")
     parser.add_argument("--compile", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.way:
+        loss_memory(args.size, args.vocabulary, args.tokens, args.way)
+        return 0
     print(machine(("torch",)))
+    if args.what == "loss":
+        losses(args)
+        return 0
     if args.what == "speed":
         speed(args.size, args.tokens, torch.device(args.device), args.compile)
         return 0

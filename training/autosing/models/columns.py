@@ -8,9 +8,9 @@ before its own: it is what a model hears of a source that is absent, in training
 no query without anything to look at.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -63,16 +63,24 @@ class ColumnFields:
             )
 
 
-class Told(NamedTuple):
+@dataclass(frozen=True)
+class Told:
     """What a model says of cells.
 
     Attributes:
-        logits: (B, N, R, V), or (B, N, V) of tokens.
+        states: of columns (B, N, D); of large vocabularies logits are made of a few at a time.
         attention: for each watched layer how much each column attends to the watched source's, (B, H, N, S).
+        read: makes logits of states.
     """
 
-    logits: Tensor
+    states: Tensor
     attention: Sequence[Tensor]
+    read: Callable[[Tensor], Tensor]
+
+    @property
+    def logits(self) -> Tensor:
+        """All of them, (B, N, R, V), or (B, N, V) of tokens."""
+        return self.read(self.states)
 
 
 class ColumnLanguage(nn.Module):
@@ -138,7 +146,7 @@ class ColumnLanguage(nn.Module):
                 attention += kept
             else:
                 x_BND = block(x_BND, turns, heard[number])
-        return Told(self.read(x_BND), attention)
+        return Told(self.norm(x_BND), attention, self.read)
 
     def step(
         self,
@@ -163,7 +171,7 @@ class ColumnLanguage(nn.Module):
         turns = turns_at(time_s.reshape(1, 1))
         for block, of_layer, cache in zip(self.blocks, heard, caches, strict=True):
             x_B1D = block(x_B1D, turns, of_layer, cache=cache, place=place)
-        return self.read(x_B1D)[:, 0]
+        return self.read(self.norm(x_B1D))[:, 0]
 
     def embedded(self, cells_BNR: Tensor) -> Tensor:
         """Returns the vectors of columns (B, N, D), which are the sums of their cells'."""
@@ -171,13 +179,13 @@ class ColumnLanguage(nn.Module):
         x_BND: Tensor = self.tokens(rows_BNR).sum(2)
         return x_BND
 
-    def read(self, x_BND: Tensor) -> Tensor:
-        """Returns logits (B, N, R, V); those of tokens that a row does not have are -inf."""
+    def read(self, states: Tensor) -> Tensor:
+        """Returns logits (..., R, V) of states (..., D); those of tokens that a row does not have are -inf."""
         size = max(self.sizes)
-        logits_BNRV: Tensor = self.readout(self.norm(x_BND)).unflatten(-1, (len(self.sizes), size))
+        logits_BNRV: Tensor = self.readout(states).unflatten(-1, (len(self.sizes), size))
         if min(self.sizes) == size:
             return logits_BNRV
-        allowed_RV = torch.arange(size, device=x_BND.device) < self.row_sizes[:, None]
+        allowed_RV = torch.arange(size, device=states.device) < self.row_sizes[:, None]
         return logits_BNRV.masked_fill(~allowed_RV, -torch.inf)
 
     def heard(self, inputs: Tensors) -> list[dict[str, Heard]]:

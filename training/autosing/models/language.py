@@ -57,7 +57,7 @@ class TokenLanguage(ColumnLanguage):
         """Returns what is predicted of each token from the true ones before it; see `columns`."""
         times_s = self.times_s(torch.arange(tokens_BN.shape[1], device=tokens_BN.device))
         told = self.columns(inputs, tokens_BN[..., None], times_s[None], watched, source)
-        return Told(told.logits[:, :, 0], told.attention)
+        return Told(told.states, told.attention, lambda states: self.read(states)[..., 0, :])
 
     def times_s(self, places: Tensor) -> Tensor:
         """Returns the centres of tokens in seconds, by their numbers."""

@@ -18,11 +18,12 @@ from autosing.training.manifest import Manifest, rates_of
 from autosing.training.pictures import attention_figure
 from autosing.training.sample import Sample
 from autosing.training.task import Phase, Tensors
+from autosing.training.tasks.entropy_losses import cross_entropy
 from autosing.training.tasks.language_input import check_tokens, side_by_side
 from autosing.training.tasks.language_task import BETAS, LanguageConfig, LanguageTask, Learner
 from autosing.training.tasks.t2s_figures import LOSS, Figures, most_diagonal
 from autosing.training.tasks.t2s_input import spelled_text, sung_words
-from autosing.training.tasks.t2s_losses import cross_entropy, diagonality, has_text, token_mask
+from autosing.training.tasks.t2s_losses import diagonality, has_text, token_mask, true_cells
 
 GUIDED = "guided_attention"
 TEXT, PACE = "text", "pace"
@@ -152,13 +153,14 @@ class T2sTask(LanguageTask[T2sLearner]):
 
     def losses(self, model: T2sLearner, batch: dict[str, Tensor], phase: str) -> Mapping[str, Tensor]:
         """Returns the cross-entropy in nats, and the attention away from the diagonal, averaged over heads; sums."""
-        config = self.config
+        config, middle = self.config, model.language.fields.layers // 2
+        told = model.language(batch, batch["tokens"], watched=(middle,) if config.guided_weight else ())
+        entropy = cross_entropy(model.language, told.states, true_cells(batch))
         if not config.guided_weight:
-            return {LOSS: cross_entropy(model.language(batch, batch["tokens"]).logits, batch)}
-        told = model.language(batch, batch["tokens"], watched=(model.language.fields.layers // 2,))
+            return {LOSS: entropy}
         near = diagonality(told.attention[0], batch, self.tokens_per_s, config.guided_width).mean()
         guided = (token_mask(batch) & has_text(batch)[:, None]).sum() - near
-        return {LOSS: cross_entropy(told.logits, batch), GUIDED: guided}
+        return {LOSS: entropy, GUIDED: guided}
 
     def validate(self, model: T2sLearner, batches: Iterable[Tensors]) -> Mapping[str, float]:
         """Returns how well tokens are predicted, also from the token before alone, and with others' lyrics.
