@@ -1,15 +1,16 @@
 """Language models of tokens: whether one learning rate serves all widths, and what caches save.
 
     python benchmarks/language.py widths [--steps 75] [--arm "rate / width"] [--arm rate] [--arm muon]
-    python benchmarks/language.py speed [--device cpu] [--size tiny] [--tokens 100] [--compile]
+    python benchmarks/language.py speed [--device cpu] [--size tiny] [--tokens 100] [--text 300] [--backing 600] [...]
     python benchmarks/language.py codes [--device cpu] [--size tiny] [--tokens 100] [--compile]
     python benchmarks/language.py loss [--size tiny] [--vocabulary 8192] [--tokens 4096]
 
 - `widths` learns toy songs, whose tokens follow their lyrics, at a width and at four times it with several learning
   rates, with matrices moved by 1/width of it, as usual, and by Muon at AdamW's step, and prints the cross-entropy on
   held-out songs. Exits with 1 unless the best rate is the same at both widths in the first.
-- `speed` generates at batch 1 and 16 with sources of 300 and 600 tokens. Beside it stands the reference's way
-  (AutoSing): keys of tokens are kept, but those of the sources are computed for every token.
+- `speed` generates at batch 1 and 16, with sources of 300 and 600 tokens unless told otherwise; a song's window of 12 s
+  has about 84 letters, 420 codes of two coarse levels, and 300 tokens. Beside it stands the reference's way (AutoSing):
+  keys of tokens are kept, but those of the sources are computed for every token, by the same layers otherwise.
 - `loss` takes the cross-entropy of states and its gradients, a stretch at a time and of all logits at once, each in a
   process of its own, and tells how long that takes and how much more memory than before.
 - `codes` generates the four levels of a codec such as SNAC at 32 kHz, whose columns are 48 ms, in as many columns.
@@ -36,12 +37,14 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "training")]
 from sung_letters import letters_sample  # noqa: E402
 from toy_shards import write_set  # noqa: E402
 
-from autosing.models.attention import present, turns_at  # noqa: E402
+from autosing.models.attention import Turns, present, turns_at  # noqa: E402
 from autosing.models.codes_language import CodesFields, CodesLanguage, code_counts  # noqa: E402
 from autosing.models.columns import ColumnFields  # noqa: E402
 from autosing.models.generation import CodesGenerator, TokenGenerator  # noqa: E402
 from autosing.models.language import LANGUAGE_SIZES, LanguageFields, TokenLanguage  # noqa: E402
 from autosing.models.patterns import EMPTY  # noqa: E402
+from autosing.models.sampling import Sampling  # noqa: E402
+from autosing.models.stepping import Stepper  # noqa: E402
 from autosing.models.width import lr_scales  # noqa: E402
 from autosing.training.manifest import Manifest  # noqa: E402
 from autosing.training.recipes import t2s  # noqa: E402
@@ -49,6 +52,9 @@ from autosing.training.shards import ShardSet  # noqa: E402
 from autosing.training.tasks.entropy_losses import cross_entropy  # noqa: E402
 from autosing.training.tasks.t2s import T2sTask  # noqa: E402
 from autosing.training.tasks.t2s_losses import true_cells  # noqa: E402
+
+# As `autosing sing` has it.
+USUAL = Sampling(temperature=0.8, top_p=0.95)
 
 Counted = tuple[dict[str, Tensor], int]
 
@@ -131,44 +137,56 @@ def widths(steps: int, arms: Sequence[str]) -> bool:
     return len(set(best[arms[0]])) == 1
 
 
-def accompaniment(fields: ColumnFields, batch: int, device: torch.device) -> dict[str, Tensor]:
-    """Returns random sources."""
+def accompaniment(
+    fields: ColumnFields, batch: int, device: torch.device, counts: Sequence[int] = (300, 600)
+) -> dict[str, Tensor]:
+    """Returns random sources of so many tokens."""
     found: dict[str, Tensor] = {}
-    for (name, size), n in zip(fields.sources.items(), (300, 600), strict=True):
+    for (name, size), n in zip(fields.sources.items(), counts, strict=True):
         found[name] = torch.randint(1, size, (batch, n), device=device)
         found[f"{name}_s"] = (torch.arange(n, device=device) * 30 / n).expand(batch, n)
         found[f"{name}_counts"] = torch.full((batch,), n, device=device)
     return found
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def by_the_references_way(model: TokenLanguage, inputs: dict[str, Tensor], n: int) -> None:
-    """Generates with keys and values of the sources computed for every token."""
+    """Generates with keys and values of the sources computed for every token, and otherwise as fast as ours."""
     encoded = {}
     for name, encoder in model.encoders.items():
         turns = turns_at(inputs[f"{name}_s"])
         seen = present(inputs[f"{name}_counts"], inputs[name].shape[1])
         encoded[name] = encoder(inputs[name], turns, seen), turns, seen
-    told_BD, batch = model.told(inputs), len(inputs["text"])
-    last_BR, caches = inputs["text"].new_full((batch, 1), EMPTY), model.caches(batch, n)
-    for place in torch.arange(n, device=last_BR.device):
-        heard = [block.heard(encoded) for block in model.blocks]  # type: ignore[operator]
-        last_BR = model.step(last_BR, place, model.times_s(place), told_BD, heard, caches).argmax(-1)
+    stepper, batch = Stepper(model), len(inputs["text"])
+    state, places = stepper.begin(inputs, n), torch.arange(n, device=inputs["text"].device)
+    turns_N, last_BR = stepper.turns(model.times_s(places)), inputs["text"].new_full((batch, 1), EMPTY)
+    for number in range(n):
+        for block in model.blocks:
+            block.heard(encoded)  # type: ignore[operator]
+        logits = stepper.step(
+            last_BR, places[number : number + 1], Turns(*(one[number : number + 1] for one in turns_N)), *state
+        )
+        last_BR = logits.argmax(-1)
 
 
-def seconds(call: Callable[[], object], device: torch.device) -> float:
-    """Returns how long the second call takes."""
-    for _ in range(2):
-        begun = time.perf_counter()
-        call()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-    return time.perf_counter() - begun
+def seconds(calls: Sequence[Callable[[], object]], device: torch.device, times: int = 3) -> list[float]:
+    """Returns how long calls take at best, in turns after one that warms up: on a CPU its own time, others' aside."""
+    clock, best = time.process_time if device.type == "cpu" else time.perf_counter, [float("inf")] * len(calls)
+    for turn in range(1 + times):
+        for number, call in enumerate(calls):
+            begun = clock()
+            call()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if turn:
+                best[number] = min(best[number], clock() - begun)
+    return best
 
 
-def speed(size: str, n: int, device: torch.device, compiled: bool) -> None:
+def speed(args: argparse.Namespace, device: torch.device) -> None:
     """Prints tokens a second."""
-    dim, layers, source_layers = LANGUAGE_SIZES[size]  # type: ignore[index]
+    size, n, compiled, counts = args.size, args.tokens, args.compile, (args.text, args.backing)
+    dim, layers, source_layers = LANGUAGE_SIZES[size]
     fields = LanguageFields(
         n_tokens=2048,
         rate="25",
@@ -182,10 +200,13 @@ def speed(size: str, n: int, device: torch.device, compiled: bool) -> None:
     model = TokenLanguage(fields).eval().to(device)
     model = model.bfloat16() if device.type == "cuda" else model
     generator = TokenGenerator(model, compile=compiled)
-    for batch in (1, 16):
-        inputs = accompaniment(fields, batch, device)
-        own = seconds(lambda: generator.generate(inputs, [n] * batch, range(batch)), device)  # noqa: B023
-        other = seconds(lambda: by_the_references_way(model, inputs, n), device)  # noqa: B023
+    for batch in args.batch or (1, 16):
+        inputs = accompaniment(fields, batch, device, counts)
+        calls = (
+            lambda: generator.generate(inputs, [n] * batch, range(batch), USUAL),  # noqa: B023
+            lambda: by_the_references_way(model, inputs, n),  # noqa: B023
+        )
+        own, other = seconds(calls, device, args.times)
         print(
             f"batch {batch}: {batch * n / own:.0f} tokens/s, {batch * n / other:.0f} by the reference's way, ", end=""
         )
@@ -212,7 +233,7 @@ def codes_speed(size: str, n: int, device: torch.device, compiled: bool) -> None
     counts = code_counts(fields, n * 0.048)
     for batch in (1, 16):
         inputs = accompaniment(fields, batch, device)
-        own = seconds(lambda: generator.generate(inputs, [counts] * batch, range(batch)), device)  # noqa: B023
+        (own,) = seconds([lambda: generator.generate(inputs, [counts] * batch, range(batch), USUAL)], device)  # noqa: B023
         sung_s = batch * counts[-1] / float(fields.finest_rate)
         print(f"batch {batch}: {batch * sum(counts) / own:.0f} codes/s, {sung_s / own:.2f} seconds of sound a second")
 
@@ -256,6 +277,10 @@ def main() -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", default="tiny", choices=tuple(LANGUAGE_SIZES))
     parser.add_argument("--tokens", type=int, default=100)
+    parser.add_argument("--text", type=int, default=300, help="tokens of the text, of `speed`")
+    parser.add_argument("--backing", type=int, default=600, help="codes of the backing, of `speed`")
+    parser.add_argument("--batch", type=int, action="append", help="of `speed`; 1 and 16 unless told")
+    parser.add_argument("--times", type=int, default=3, help="how often each way is measured, of `speed`")
     parser.add_argument("--vocabulary", type=int, default=8192)
     parser.add_argument("--way", choices=("stretches", "whole"), help="of the loss, in this process")
     parser.add_argument("--compile", action="store_true")
@@ -269,7 +294,7 @@ def main() -> int:
         losses(args)
         return 0
     if args.what == "speed":
-        speed(args.size, args.tokens, torch.device(args.device), args.compile)
+        speed(args, torch.device(args.device))
         return 0
     if args.what == "codes":
         codes_speed(args.size, args.tokens, torch.device(args.device), args.compile)

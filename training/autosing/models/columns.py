@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autosing.models.attention import HEAD_DIM, Heard, Turns, present, turns_at
-from autosing.models.language_blocks import NOBODY, BlockFields, Cache, DecoderBlock, Mlp, SourceEncoder, last_layers
+from autosing.models.language_blocks import NOBODY, BlockFields, DecoderBlock, Mlp, SourceEncoder, last_layers
 from autosing.models.patterns import EMPTY
 from autosing.models.width import begin, begin_silent
 from autosing.signal.errors import UsageError
@@ -148,31 +148,6 @@ class ColumnLanguage(nn.Module):
                 x_BND = block(x_BND, turns, heard[number])
         return Told(self.norm(x_BND), attention, self.read)
 
-    def step(
-        self,
-        last_BR: Tensor,
-        place: Tensor,
-        time_s: Tensor,
-        told_BD: Tensor,
-        heard: Sequence[Mapping[str, Heard]],
-        caches: Sequence[Cache],
-    ) -> Tensor:
-        """Returns the logits (B, R, V) of the column at a place, and adds the one before it to the caches.
-
-        Args:
-            last_BR: the column before; `EMPTY` before the first.
-            place: a number without a shape; it is a tensor so that all steps are one graph.
-            time_s: of the column, without a shape, too.
-            told_BD: of `told`.
-            heard: of `heard`.
-            caches: of `caches`, with what the places before have left there.
-        """
-        x_B1D = self.embedded(last_BR[:, None]) + told_BD[:, None]
-        turns = turns_at(time_s.reshape(1, 1))
-        for block, of_layer, cache in zip(self.blocks, heard, caches, strict=True):
-            x_B1D = block(x_B1D, turns, of_layer, cache=cache, place=place)
-        return self.read(self.norm(x_B1D))[:, 0]
-
     def embedded(self, cells_BNR: Tensor) -> Tensor:
         """Returns the vectors of columns (B, N, D), which are the sums of their cells'."""
         rows_BNR = torch.where(cells_BNR < 0, self.row_sizes, cells_BNR) + self.row_begins
@@ -217,9 +192,3 @@ class ColumnLanguage(nn.Module):
     def singers(self) -> nn.Module | None:
         """The table of who sings; None of a model that is not told, or is told by a vector."""
         return self.conditions["singer"] if "singer" in self.fields.conditions else None
-
-    def caches(self, batch: int, n: int) -> list[Cache]:
-        """Returns empty caches of `n` columns for each layer."""
-        like, heads = self.tokens.weight, self.fields.dim // HEAD_DIM
-        shape = (batch, heads, n, HEAD_DIM)
-        return [Cache(like.new_zeros(shape), like.new_zeros(shape)) for _ in self.blocks]
