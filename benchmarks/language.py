@@ -3,6 +3,7 @@
     python benchmarks/language.py widths [--steps 75] [--arm "rate / width"] [--arm rate] [--arm muon]
     python benchmarks/language.py speed [--device cpu] [--size tiny] [--tokens 100] [--text 300] [--backing 600] [...]
     python benchmarks/language.py codes [--device cpu] [--size tiny] [--tokens 100] [--compile]
+    python benchmarks/language.py rows [--steps 12]
     python benchmarks/language.py loss [--size tiny] [--vocabulary 8192] [--tokens 4096]
 
 - `widths` learns toy songs, whose tokens follow their lyrics, at a width and at four times it with several learning
@@ -11,6 +12,8 @@
 - `speed` generates at batch 1 and 16, with sources of 300 and 600 tokens unless told otherwise; a song's window of 12 s
   has about 84 letters, 420 codes of two coarse levels, and 300 tokens. Beside it stands the reference's way (AutoSing):
   keys of tokens are kept, but those of the sources are computed for every token, by the same layers otherwise.
+- `rows` trains T2S on toy songs of 1 to 20 s that have rows of their own, or share rows of 20 or 40 s, and tells how
+  much of what is computed is padding, how many shapes batches have, and how long a second of song takes.
 - `loss` takes the cross-entropy of states and its gradients, a stretch at a time and of all logits at once, each in a
   process of its own, and tells how long that takes and how much more memory than before.
 - `codes` generates the four levels of a codec such as SNAC at 32 kHz, whose columns are 48 ms, in as many columns.
@@ -23,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +50,7 @@ from autosing.models.patterns import EMPTY  # noqa: E402
 from autosing.models.sampling import Sampling  # noqa: E402
 from autosing.models.stepping import Stepper  # noqa: E402
 from autosing.models.width import lr_scales  # noqa: E402
+from autosing.training.loader import Batch, Reading  # noqa: E402
 from autosing.training.manifest import Manifest  # noqa: E402
 from autosing.training.recipes import t2s  # noqa: E402
 from autosing.training.shards import ShardSet  # noqa: E402
@@ -238,6 +243,42 @@ def codes_speed(size: str, n: int, device: torch.device, compiled: bool) -> None
         print(f"batch {batch}: {batch * sum(counts) / own:.0f} codes/s, {sung_s / own:.2f} seconds of sound a second")
 
 
+def rows(n_steps: int) -> None:
+    """Prints padding, shapes and time of batches whose samples have rows of their own, or share some."""
+    samples = [letters_sample(number, int(n)) for number, n in enumerate(np.random.default_rng(0).integers(2, 36, 480))]
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_set(Path(folder) / "set", {"train": [samples[:460]], "valid": [samples[460:]]})
+        shards, manifest = ShardSet.open(data, "train"), Manifest.read(data)
+        print("| row_s | padding of tokens | of text | shapes | CPU ms per second of song |\n|---|---|---|---|---|")
+        for row_s in (0, 20, 40):
+            task: T2sTask = t2s(**SETTINGS, row_s=row_s, seconds_per_batch=80.0).task(manifest)
+            collate = partial(task.collate, training=True)
+            reading = Reading(shards, task.config.columns, collate, 0, 80.0, rows=task.shared_rows)
+            found = list(reading.epoch(0))
+            print(f"| {row_s} | {_padding(found)} | {_ms_per_second(task, found[:n_steps]):.1f} |", flush=True)
+
+
+def _padding(found: Sequence[Batch]) -> str:
+    texts = [int((batch.arrays["text"] > 0).sum()) for batch in found]
+    shares = [
+        1 - sum(real) / sum(batch.arrays[name].size for batch in found)
+        for name, real in (("tokens", [batch.tokens for batch in found]), ("text", texts))
+    ]
+    shapes = {tuple(array.shape for array in batch.arrays.values()) for batch in found}
+    return f"{100 * shares[0]:.1f} % | {100 * shares[1]:.1f} % | {len(shapes)} of {len(found)} batches"
+
+
+def _ms_per_second(task: T2sTask, found: Sequence[Batch]) -> float:
+    torch.manual_seed(0)
+    model, spent, seconds_ = task.build(), 0.0, 0.0
+    for batch in found:
+        arrays = {name: torch.from_numpy(array) for name, array in batch.arrays.items()}
+        begun = time.process_time()
+        task.losses(model, arrays, "model")["cross_entropy"].backward()
+        spent, seconds_ = spent + time.process_time() - begun, seconds_ + batch.seconds
+    return 1000 * spent / seconds_
+
+
 def whole_loss(model: TokenLanguage, states: Tensor, cells: Tensor) -> Tensor:
     """Returns the cross-entropy in nats, summed, of all logits at once."""
     return functional.cross_entropy(model.read(states).float().flatten(0, 2), cells.flatten(), reduction="sum")
@@ -271,7 +312,7 @@ def losses(args: argparse.Namespace) -> None:
 def main() -> int:
     """Measures what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("widths", "speed", "codes", "loss"))
+    parser.add_argument("what", choices=("widths", "speed", "codes", "rows", "loss"))
     parser.add_argument("--steps", type=int, default=75)
     parser.add_argument("--arm", action="append", choices=ARMS, help="of widths; all unless told")
     parser.add_argument("--device", default="cpu")
@@ -290,6 +331,9 @@ def main() -> int:
         loss_memory(args.size, args.vocabulary, args.tokens, args.way)
         return 0
     print(machine(("torch",)))
+    if args.what == "rows":
+        rows(min(args.steps, 12))
+        return 0
     if args.what == "loss":
         losses(args)
         return 0

@@ -18,12 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autosing.models.attention import HEAD_DIM, Heard, Turns, present, turns_at
-from autosing.models.language_blocks import NOBODY, BlockFields, DecoderBlock, Mlp, SourceEncoder, last_layers
+from autosing.models.language_blocks import NOBODY, NOTHING, BlockFields, DecoderBlock, Mlp, SourceEncoder, last_layers
 from autosing.models.patterns import EMPTY
+from autosing.models.segments import is_first, of_places, together, together_before
 from autosing.models.width import begin, begin_silent
 from autosing.signal.errors import UsageError
 
 Tensors = Mapping[str, Tensor]
+COLUMNS = "columns_segments"
+"""The input that tells which sample of its row each column is of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +94,9 @@ class ColumnLanguage(nn.Module):
     all zeros for nobody, under its name; and `withheld` (B,), where a sample is to hear none of all this. A batch gives
     what its samples give one by one.
 
+    With `columns_segments` (B, N) rows hold several samples, of which none hears another (see `segments`): sources have
+    `<name>_segments` (B, S) in place of counts, and conditions and `withheld` are told of each sample, (B, K, ...).
+
     Args:
         fields: of all such models.
         sizes: how many different tokens the cells of each row may hold.
@@ -132,20 +138,23 @@ class ColumnLanguage(nn.Module):
         Args:
             inputs: as the class says.
             cells_BNR: what comes after a sample's end is not looked at by anything before it.
-            times_s: of the columns, (B or 1, N).
+            times_s: of the columns, (B or 1, N), each sample's from its start.
             watched: layers whose attention is told, too.
             source: to what.
         """
-        heard, told_BD = self.heard(inputs), self.told(inputs)
-        x_BND = self.embedded(functional.pad(cells_BNR, (0, 0, 1, -1), value=EMPTY)) + told_BD[:, None]
-        turns, attention = turns_at(times_s), []
+        heard, told = self.heard(inputs), self.told(inputs)
+        before_BNR, seen = functional.pad(cells_BNR, (0, 0, 1, -1), value=EMPTY), None
+        if COLUMNS in inputs:
+            segments_BN = inputs[COLUMNS]
+            before_BNR = before_BNR.masked_fill(is_first(segments_BN)[..., None], EMPTY)
+            told, seen = of_places(told, segments_BN), together_before(segments_BN)
+        else:
+            told = told[:, None]
+        x_BND = self.embedded(before_BNR) + told
+        turns, attention = turns_at(times_s), list[Tensor]()
         for number, block in enumerate(self.blocks):
-            if number in watched:
-                kept: list[Tensor] = []
-                x_BND = block(x_BND, turns, heard[number], watch=(source, kept))
-                attention += kept
-            else:
-                x_BND = block(x_BND, turns, heard[number])
+            watch = (source, attention) if number in watched else None
+            x_BND = block(x_BND, turns, heard[number], watch=watch, seen=seen)
         return Told(self.norm(x_BND), attention, self.read)
 
     def embedded(self, cells_BNR: Tensor) -> Tensor:
@@ -167,26 +176,39 @@ class ColumnLanguage(nn.Module):
         """Returns keys and values of all sources for each layer, by name; they do not depend on what is sung."""
         encoded: dict[str, tuple[Tensor, Turns, Tensor]] = {}
         for name, encoder in self.encoders.items():
-            counts_B = inputs[f"{name}_counts"]
-            if "withheld" in inputs:
-                counts_B = counts_B.where(~inputs["withheld"], 1)
-            turns, seen = turns_at(inputs[f"{name}_s"]), present(counts_B, inputs[name].shape[1])
-            encoded[name] = encoder(inputs[name], turns, seen), turns, seen
+            turns, (within, across) = turns_at(inputs[f"{name}_s"]), self._seen(name, inputs)
+            encoded[name] = encoder(inputs[name], turns, within), turns, across
         return [block.heard(encoded) for block in cast(Sequence[DecoderBlock], self.blocks)]
 
     def told(self, inputs: Tensors) -> Tensor:
-        """Returns what the conditions add to every column (B, D)."""
+        """Returns what the conditions add to every column (B, D), or of each sample of a row (B, K, D)."""
         like = self.tokens.weight
-        told_BD = like.new_zeros(len(inputs[next(iter(self.fields.sources))]), self.fields.dim)
+        shape = inputs["withheld"].shape if COLUMNS in inputs else (len(inputs[next(iter(self.fields.sources))]),)
+        told = like.new_zeros(*shape, self.fields.dim)
         for name, layer in self.conditions.items():
             given = inputs[name]
             if "withheld" in inputs:
-                withheld_B = inputs["withheld"].reshape(-1, *(1,) * (given.ndim - 1))
-                given = given.masked_fill(withheld_B, NOBODY)
+                withheld = inputs["withheld"]
+                given = given.masked_fill(
+                    withheld.reshape(*withheld.shape, *(1,) * (given.ndim - withheld.ndim)), NOBODY
+                )
             if name in self.fields.vectors:
                 given = functional.normalize(given.to(like.dtype), dim=-1)
-            told_BD = told_BD + layer(given)
-        return told_BD
+            told = told + layer(given)
+        return told
+
+    def _seen(self, name: str, inputs: Tensors) -> tuple[Tensor, Tensor]:
+        """Returns which tokens of a source are seen, by each other and by columns; of what is withheld, `NOTHING`."""
+        if COLUMNS not in inputs:
+            counts_B = inputs[f"{name}_counts"]
+            if "withheld" in inputs:
+                counts_B = counts_B.where(~inputs["withheld"], 1)
+            seen = present(counts_B, inputs[name].shape[1])
+            return seen, seen
+        segments_BS = inputs[f"{name}_segments"]
+        is_heard_BS = ~of_places(inputs["withheld"], segments_BS) | (inputs[name] == NOTHING)
+        within, across = (together(queries, segments_BS) for queries in (segments_BS, inputs[COLUMNS]))
+        return within & is_heard_BS[:, None, None], across & is_heard_BS[:, None, None]
 
     @property
     def singers(self) -> nn.Module | None:

@@ -86,10 +86,11 @@ class DecoderBlock(nn.Module):
         turns: Turns,
         sources: Mapping[str, Heard],
         watch: tuple[str, list[Tensor]] | None = None,
+        seen: Tensor | None = None,
     ) -> Tensor:
-        """Returns (B, N, D) of whole streams."""
+        """Returns (B, N, D) of whole streams, which see themselves and all before, or what is `seen`."""
         normal_BND = self.own_norm(x_BND)
-        own = self.own.heard(normal_BND, turns, None)
+        own = self.own.heard(normal_BND, turns, seen)
         x_BND = x_BND + self.dropout(self.own(normal_BND, turns, own))
         normal_BND = self.across_norm(x_BND)
         if watch:

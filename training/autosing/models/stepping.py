@@ -202,10 +202,10 @@ class _Layer(nn.Module):
             mixed = functional.scaled_dot_product_attention(queries, cache.keys, cache.values, attn_mask=unseen)
         x_MD = torch.addmm(x_MD, _flat(mixed), self.own_out.T)
         across = self._heads(torch.addmm(self.across_here, normal(x_MD, self.least), self.across.T), cache)
-        queries = torch.split(_turned(across, turns), self.n_heads, 1)
+        to_sources = torch.split(_turned(across, turns), self.n_heads, 1)
         found = [
             functional.scaled_dot_product_attention(of_source, keys, values, attn_mask=unseen)
-            for of_source, (keys, values, unseen) in zip(queries, sources, strict=True)
+            for of_source, (keys, values, unseen) in zip(to_sources, sources, strict=True)
         ]
         x_MD = torch.addmm(x_MD, _flat(torch.cat(found, 1)), self.across_out.T)
         wide = functional.linear(normal(x_MD, self.least), self.wide)

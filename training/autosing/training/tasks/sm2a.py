@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
@@ -144,7 +145,26 @@ class Sm2aTask(LanguageTask[Sm2aLearner]):
         }
         counts = {LOSS: int((arrays["cells"] != EMPTY).sum())}
         keys, n_columns = tuple(sample.key for sample in samples), sum(len(cells_NR) for cells_NR, _ in laid)
-        return Batch(arrays, counts, keys, float(arrays["seconds"].sum()), tokens=n_columns)
+        batch = Batch(arrays, counts, keys, float(arrays["seconds"].sum()), tokens=n_columns)
+        if not training:
+            return batch
+        cells, times_s = zip(*laid, strict=True)
+        return self.in_rows(batch, {"cells": cells, "columns_s": times_s}, {"cells": EMPTY})
+
+    @property
+    def column_rate(self) -> Fraction:
+        """Columns a second."""
+        return max(self.rates) / self.pattern.column_frames
+
+    @property
+    def columns_beside(self) -> int:
+        """Delays, and what whole codes of the coarsest level are longer."""
+        return max(self.fields.delays) + 1 + -(-max(strides_of(self.rates)) // self.pattern.column_frames)
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """Semantic tokens, and the backing where there is one."""
+        return (SEMANTIC, *self.fields_of_all()["sources"])
 
     def losses(self, model: Sm2aLearner, batch: dict[str, Tensor], phase: str) -> Mapping[str, Tensor]:
         """Returns the cross-entropy of true codes in nats, summed; cells without a code are none of them."""

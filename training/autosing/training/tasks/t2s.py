@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch import Tensor
 from autosing.models.acoustic_input import pad_stack
 from autosing.models.language import LanguageFields, TokenLanguage
 from autosing.models.lyric_tokens import PACES, Letters, LyricSpeller, Times, pace_row
+from autosing.signal.errors import UsageError
+from autosing.signal.framing import centres_s
 from autosing.training.bigrams import MOST_TOKENS, Bigrams
 from autosing.training.loader import Batch
 from autosing.training.look import Look
@@ -59,6 +62,8 @@ class T2sConfig(LanguageConfig):
         super().__post_init__()
         self.require_not_below_0("n_tokens", "guided_weight")
         self.require_above_0("guided_width")
+        if self.guided_weight and self.row_s:
+            raise UsageError("guided_weight is of samples in rows of their own; set row_s=0, or guided_weight=0")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -149,7 +154,26 @@ class T2sTask(LanguageTask[T2sLearner]):
         n_tokens, sung_to = arrays["token_counts"], (arrays["text_counts"] > 1) & ~arrays["withheld"]
         counts = {LOSS: int(n_tokens.sum()), GUIDED: int(n_tokens[sung_to].sum())}
         keys = tuple(sample.key for sample in samples)
-        return Batch(arrays, counts, keys, float(seconds.sum()), tokens=counts[LOSS])
+        batch = Batch(arrays, counts, keys, float(seconds.sum()), tokens=counts[LOSS])
+        if not training:
+            return batch
+        times_s = [centres_s(len(one), self.rate).astype(np.float32) for one in tokens]
+        return self.in_rows(batch, {"tokens": tokens, "columns_s": times_s}, {})
+
+    @property
+    def column_rate(self) -> Fraction:
+        """Tokens a second."""
+        return self.rate
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """Text, and the backing where there is one."""
+        return (TEXT, *self.fields_of_all()["sources"])
+
+    @property
+    def told_of_samples(self) -> Sequence[str]:
+        """The names of what is told of a sample as a whole."""
+        return (*super().told_of_samples, PACE)
 
     def losses(self, model: T2sLearner, batch: dict[str, Tensor], phase: str) -> Mapping[str, Tensor]:
         """Returns the cross-entropy in nats, and the attention away from the diagonal, averaged over heads; sums."""

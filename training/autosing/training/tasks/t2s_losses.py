@@ -3,13 +3,17 @@
 import torch
 from torch import Tensor
 
+from autosing.models.columns import COLUMNS
 from autosing.models.language_blocks import NOTHING
 from autosing.models.patterns import EMPTY
+from autosing.models.segments import NO_SAMPLE
 from autosing.training.task import Tensors
 
 
 def token_mask(batch: Tensors) -> Tensor:
     """Returns which tokens are of a sample and no padding, (B, N)."""
+    if COLUMNS in batch:
+        return batch[COLUMNS] != NO_SAMPLE
     return torch.arange(batch["tokens"].shape[1], device=batch["tokens"].device) < batch["token_counts"][:, None]
 
 
