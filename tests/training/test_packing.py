@@ -11,8 +11,8 @@ from sung_letters import coded_sample
 from torch import Tensor
 from toy_shards import write_set
 
-from autosing.models.patterns import EMPTY
-from autosing.models.segments import NO_SAMPLE, is_first, of_places, together, together_before
+from autosing.models.patterns import EMPTY, NO_SAMPLE
+from autosing.models.segments import is_first, of_places, together, together_before
 from autosing.signal.errors import UsageError
 from autosing.training.loader import Batch, Reading
 from autosing.training.manifest import Manifest

@@ -7,8 +7,7 @@ each sample of a row, (B, K) in place of (B,).
 import torch
 from torch import Tensor
 
-NO_SAMPLE = -1
-"""The segment of what is of no sample: padding."""
+from autosing.models.patterns import NO_SAMPLE
 
 
 def together(queries_BN: Tensor, keys_BS: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from autosing.models.segments import NO_SAMPLE
+from autosing.models.patterns import NO_SAMPLE
 
 Array = npt.NDArray[Any]
 Numbers = npt.NDArray[np.int64]

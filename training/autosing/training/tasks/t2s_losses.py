@@ -5,8 +5,7 @@ from torch import Tensor
 
 from autosing.models.columns import COLUMNS
 from autosing.models.language_blocks import NOTHING
-from autosing.models.patterns import EMPTY
-from autosing.models.segments import NO_SAMPLE
+from autosing.models.patterns import EMPTY, NO_SAMPLE
 from autosing.training.task import Tensors
 
 
