@@ -1,14 +1,22 @@
 """`autosing eval sing`: songs whose lyrics, pitch and voice are known, as `autosing sing` would have left them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from autosing.evaluation.singing.compare import Request, evaluate_singing
 from autosing.evaluation.singing.figures import voice_distance
+from autosing.evaluation.singing.singers import SingerEar
 from autosing.evaluation.singing.songs import find_songs
+from autosing.pipeline.dataset import Dataset
+from autosing.pipeline.ingest.partitions import NewSong, append_songs
+from autosing.pipeline.progress import Progress
+from autosing.pipeline.run import RunOptions, process
+from autosing.pipeline.settings import DatasetEntry, Project
 from autosing.signal.decode import encode
 from autosing.signal.errors import UsageError
 from autosing.signal.singer import Song, song
@@ -74,6 +82,39 @@ def test_songs_are_judged_by_what_is_known_of_them(folder: Path, tmp_path: Path,
     assert page.count("<audio") == 7 and "deep/wrong.wav" in page and "symbol errors" in page
     figures = json.loads((tmp_path / "page/figures.json").read_text())
     assert set(figures["songs"]) == {"right.wav", "deep/wrong.wav", "mix.wav"}
+
+
+def test_a_page_names_the_folder_and_counts_its_songs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = made(1, 0)
+    save(tmp_path / "first try/song.wav", one.wave[: 3 * HZ], list(one.score.lines[:1]))
+    monkeypatch.chdir(tmp_path / "first try")
+    result = evaluate_singing(Request(Path()), tmp_path / "page")
+    assert result.page is not None
+    page = result.page.read_text()
+    assert "<title>first try: autosing eval sing</title>" in page and f"1 song of {tmp_path / 'first try'};" in page
+
+
+def test_voices_are_compared_by_a_singer_model_where_one_is_given(
+    folder: Path, tmp_path: Path, autosing: Autosing, save_singer: Callable[..., str]
+) -> None:
+    model = save_singer(tmp_path / "singer", 0)
+    said = autosing("eval", "sing", folder, "--json", "--no-references", "--singer-model", model)
+    assert said.code == 0, said.err
+    mix, right = said.json["songs"]["mix.wav"], said.json["songs"]["right.wav"]
+    assert "voice_distance" not in mix and "voice_similarity" not in right
+    # The vectors are those that the stage would have stored.
+    url = str(tmp_path / "songs")
+    waves = [(folder / "mix.vocals.wav").read_bytes(), (tmp_path / "ref.wav").read_bytes()]
+    append_songs(url, [NewSong(str(n), wave) for n, wave in enumerate(waves)])
+    graph = Project().graph(DatasetEntry(url), (f"singer_embedding.model={model}",))
+    process(Dataset(url), graph, ["singer_embedding"], RunOptions("local"), progress=Progress(0, quiet=True))
+    address = "singer_embedding.singer_embedding"
+    one, other = (np.array(row.values[address]) for row in Dataset(url).read([address]))
+    assert mix["voice_similarity"] == pytest.approx(one @ other, abs=1e-3)
+    ear = SingerEar(model, Project())
+    assert ear.similarity(made(1, 0).wave, made(1, 0).wave) == pytest.approx(1)
+    assert np.isnan(ear.similarity(made(1, 0).wave, np.zeros(2 * HZ, np.float32)))
+    assert "leave it out" in autosing("eval", "sing", folder, "--singer-model", "statistics").err
 
 
 def test_the_table_has_a_row_for_each_song_and_their_mean(folder: Path, autosing: Autosing) -> None:

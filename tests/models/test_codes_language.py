@@ -12,11 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from autosing.models.attention import Turns
 from autosing.models.codes_language import CodesFields, CodesLanguage, code_counts
 from autosing.models.directory import load_model, save_model
 from autosing.models.generation import CodesGenerator, Tokens
 from autosing.models.patterns import EMPTY
 from autosing.models.sampling import Sampling
+from autosing.models.stepping import Stepper
 from autosing.signal.errors import UsageError
 from autosing.signal.framing import tied_frames
 from random_sources import random_sources, saying
@@ -228,11 +230,10 @@ def test_sources_are_turned_to_keys_and_values_once() -> None:
     """AutoSing's `cached_kvx` is never set, so each column had them computed again."""
     model, calls = language(), Counter[str]()
     for name, module in model.named_modules():
-        if name.endswith(("across.semantic.key", "across.semantic.query", "encoders.semantic")):
+        if name.endswith(("across.semantic.key", "across.semantic.value", "encoders.semantic")):
             module.register_forward_hook(lambda *_, name=name: calls.update([name]))
     CodesGenerator(model).generate(inputs((6,), (4,)), [(3, 6, 12, 24)], [0])
-    assert [n for name, n in sorted(calls.items()) if not name.endswith("query")] == [1] * (FIELDS.layers + 1)
-    assert [n for name, n in calls.items() if name.endswith("query")] == [9] * FIELDS.layers
+    assert list(calls.values()) == [1] * (2 * FIELDS.layers + 1)
 
 
 def test_a_song_goes_on_from_what_is_given() -> None:
@@ -267,10 +268,11 @@ def test_a_step_is_one_graph_and_the_same_for_every_place() -> None:
         graphs.append(graph)
         return graph.forward
 
-    step = torch.compile(model.step, backend=counting, fullgraph=True, dynamic=False)
-    last, state = torch.full((2, 8), EMPTY), (model.told(batch), model.heard(batch), model.caches(2, 5))
-    for place in torch.arange(5):
-        last = step(last, place, place * 0.048 + 0.024, *state).argmax(-1)
+    stepper, places = Stepper(model), torch.arange(5)
+    step = torch.compile(stepper.step, backend=counting, fullgraph=True, dynamic=False)
+    last, state, turns = torch.full((2, 8), EMPTY), stepper.begin(batch, 5), stepper.turns(places * 0.048 + 0.024)
+    for n in range(5):
+        last = step(last, places[n : n + 1], Turns(*(one[n : n + 1] for one in turns)), *state).argmax(-1)
     assert len(graphs) == 1
 
 

@@ -11,10 +11,12 @@ import torch
 from test_language import FIELDS, inputs, language, sample
 from torch import Tensor
 
+from autosing.models.attention import Turns
 from autosing.models.generation import TokenGenerator, Tokens
 from autosing.models.language import TokenLanguage, token_count
 from autosing.models.patterns import EMPTY
 from autosing.models.sampling import Sampling, chosen, guided, numbers, without_repetition
+from autosing.models.stepping import Stepper
 from autosing.signal.errors import UsageError
 
 LIKELIEST = Sampling(temperature=0)
@@ -94,11 +96,10 @@ def test_sources_are_turned_to_keys_and_values_once() -> None:
     """AutoSing's `cached_kvx` is never set, so each token had them computed again."""
     model, calls = language(), Counter[str]()
     for name, module in model.named_modules():
-        if name.endswith(("across.text.key", "across.text.query", "encoders.text")):
+        if name.endswith(("across.text.key", "across.text.value", "encoders.text")):
             module.register_forward_hook(lambda *_, name=name: calls.update([name]))
-    TokenGenerator(model).generate(inputs((6,), (4,)), [10], [0])
-    assert [n for name, n in sorted(calls.items()) if not name.endswith("query")] == [1] * (FIELDS.layers + 1)
-    assert [n for name, n in calls.items() if name.endswith("query")] == [10] * FIELDS.layers
+    (found,) = TokenGenerator(model).generate(inputs((6,), (4,)), [10], [0])
+    assert list(calls.values()) == [1] * (2 * FIELDS.layers + 1) and len(found) == 10
 
 
 def test_tokens_that_are_not_allowed_are_never_sung_by_any_row() -> None:
@@ -147,12 +148,14 @@ def test_a_step_is_one_graph_and_the_same_for_every_place() -> None:
         graphs.append(graph)
         return graph.forward
 
-    step = torch.compile(model.step, backend=counting, fullgraph=True, dynamic=False)
-    states = [(model.told(batch), model.heard(batch), model.caches(2, 8)) for _ in range(2)]
+    stepper, places = Stepper(model), torch.arange(8)
+    step = torch.compile(stepper.step, backend=counting, fullgraph=True, dynamic=False)
+    states, turns = [stepper.begin(batch, 8) for _ in range(2)], stepper.turns(model.times_s(places))
     last = torch.full((2, 1), EMPTY)
-    for place in torch.arange(8):
+    for n in range(8):
+        ways = ((step, states[0]), (stepper.step, states[1]))
         one, other = (
-            s(last, place, model.times_s(place), *state) for s, state in ((step, states[0]), (model.step, states[1]))
+            way(last, places[n : n + 1], Turns(*(one[n : n + 1] for one in turns)), *state) for way, state in ways
         )
         torch.testing.assert_close(one, other)
         last = other.argmax(-1)

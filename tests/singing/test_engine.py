@@ -185,6 +185,38 @@ def test_takes_of_a_batch_are_those_of_their_seeds_alone(singing_studio: Studio)
     assert not np.array_equal(together[0].tokens, together[1].tokens)
 
 
+def test_windows_that_are_sung_again_hear_what_is_before_them_and_leave_the_others() -> None:
+    score = score_of(plain_lyrics("\n".join(f"line number {n} is sung" for n in range(8))), 20.0)
+    assert len(score.windows) > 3
+    (take, other) = sung(Engine(Fake(), Fake(levels=2), CPU), score, [3, 4])
+    tokens, codes = Fake(), Fake(levels=2)
+    clock = Clock(1.0, lambda part: None)
+    engine = Engine(tokens, codes, CPU)
+    again, kept = engine.sing_again(score, [take, other], [[1, 2], []], [9, 10], clock, lambda part: None)
+    assert again.seeds[:4] == (3, 9, 9, 3) and again.seed == 3 and kept.seeds == other.seeds
+    np.testing.assert_array_equal(kept.tokens, other.tokens)
+    assert [len(asked["counts"]) for asked in tokens.asked] == [1, 1] == [len(asked["counts"]) for asked in codes.asked]
+    for number, asked, of_codes in zip((1, 2), tokens.asked, codes.asked, strict=True):
+        window = score.windows[number]
+        at = slice(GRID.tokens(window.context), GRID.tokens(window.start))
+        np.testing.assert_array_equal(asked["begun"][0], again.tokens[at])
+        heard = again.tokens[at.start : GRID.tokens(window.end)].astype(int)
+        np.testing.assert_array_equal(of_codes["inputs"]["semantic"][0, 1:], 1 + heard)
+        for level, (begin, start) in enumerate(zip(GRID.codes(window.context), GRID.codes(window.start), strict=True)):
+            np.testing.assert_array_equal(of_codes["begun"][0][level], again.codes[level][begin:start])
+    start, end = GRID.tokens(score.windows[1].start), GRID.tokens(score.windows[2].end)
+    changed = np.flatnonzero(take.tokens != again.tokens)
+    assert changed.min() == start and changed.max() == end - 1
+    for level, codes_again in zip(take.codes, again.codes, strict=True):
+        places = np.flatnonzero(level != codes_again) * len(take.tokens) / len(level)
+        assert start - 2 <= places.min() and places.max() < end
+    # Of two takes' windows one is made.
+    mixed = again.with_windows(score, take, [2])
+    border = GRID.tokens(score.windows[2].start)
+    np.testing.assert_array_equal(mixed.tokens, np.concatenate([again.tokens[:border], take.tokens[border:]]))
+    assert mixed.seeds[:4] == (3, 9, 3, 3)
+
+
 def test_a_mixture_of_singers_is_the_mixture_of_their_rows(singing_studio: Studio) -> None:
     loaded = load_model(singing_studio.sm2a())
     ear, network = Ear(Named("m", loaded), None, lambda name: None), loaded.model

@@ -34,9 +34,9 @@ CODES, NOISE = 16, 0.1
 """How many codes there are at each level, and which share of them follows nothing."""
 
 
-def coded_sample(number: int) -> ToySample:
+def coded_sample(number: int, n_words: int = 4) -> ToySample:
     """Returns a sample with codes of 12.5, 25 and 50 a second, in whole codes of the coarsest."""
-    sample = letters_sample(number)
+    sample = letters_sample(number, n_words)
     rng, singer = np.random.default_rng([7, number]), SINGERS.index(sample.singer or SINGERS[0])
     units = sample.series["units"].astype(np.int64)
     n, coarser, found = -(-len(units) // 4), np.full(1, 5 * singer), {}

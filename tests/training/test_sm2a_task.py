@@ -82,11 +82,18 @@ def test_no_gradient_comes_from_padding_or_cells_without_a_code(coded_set: Path)
     task, samples = task_of(coded_set), samples_of(coded_set)
     samples[0] = replace(samples[0], series={n: s[: len(s) // 2] for n, s in samples[0].series.items()})
     batch, model = tensors(task.collate(samples, training=False)), task.build()
-    read: list[Tensor] = []
-    model.language.readout.register_forward_hook(lambda _, __, logits: read.append(logits))
-    task.losses(model, batch, "model")["cross_entropy"].backward(inputs=read)
-    assert read[0].grad is not None
-    pulled = read[0].grad.unflatten(-1, (4, 16)).abs().sum(-1) > 0
+    # Each row is read from a quarter of the states by itself, whose gradient then is of its cells.
+    readout, quarter = model.language.readout.weight, model.language.fields.dim // 4
+    with torch.no_grad():
+        for row in range(4):
+            own = torch.zeros(16, 4 * quarter)
+            own[:, row * quarter : (row + 1) * quarter] = torch.randn(16, quarter)
+            readout[16 * row : 16 * (row + 1)] = own
+    states: list[Tensor] = []
+    model.language.norm.register_forward_hook(lambda _, __, normal: states.append(normal))
+    task.losses(model, batch, "model")["cross_entropy"].backward(inputs=states)
+    assert states[0].grad is not None
+    pulled = states[0].grad.unflatten(-1, (4, quarter)).abs().sum(-1) > 0
     assert (pulled == (batch["cells"] != EMPTY)).all()
 
 

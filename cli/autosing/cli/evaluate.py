@@ -123,6 +123,10 @@ def svc(
 def sing(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="That `autosing sing` left songs in.")],
     aligner: Annotated[str, typer.Option(help="Hears the lyrics: shipped, or what `train aligner` made.")] = "shipped",
+    singer_model: Annotated[
+        str | None,
+        typer.Option(help="Compares voices by this model, which `train singer` made; without it by statistics."),
+    ] = None,
     references: Annotated[
         bool, typer.Option("--references/--no-references", help="Whether references are taken apart for their voices.")
     ] = True,
@@ -131,7 +135,8 @@ def sing(
     seconds: Annotated[float, typer.Option(min=1, help="Of each song on the page.")] = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a setting of `stems`: INSTANCE.FIELD=VALUE.")
+        list[str] | None,
+        typer.Option("--set", help="Change a setting of `stems`, or of what the singer model hears."),
     ] = None,
     config: Config = None,
 ) -> None:
@@ -140,11 +145,14 @@ def sing(
     import json
 
     from autosing.evaluation.singing.compare import Request, evaluate_singing
+    from autosing.evaluation.singing.singers import SingerEar
     from autosing.pipeline.settings import load_project
     from autosing.sounds.mixes import Separator
 
-    separator = Separator(load_project(config), set_ or []) if references else None
-    result = evaluate_singing(Request(folder, aligner, separator, shown, seconds), out)
+    project = load_project(config)
+    separator = Separator(project, set_ or []) if references else None
+    ear = SingerEar(singer_model, project, set_ or []) if singer_model else None
+    result = evaluate_singing(Request(folder, aligner, separator, ear, shown, seconds), out)
     told = {"songs": result.songs, "means": result.means}
     print(json.dumps(told) if as_json else "\n".join(result.lines))
     if result.page:

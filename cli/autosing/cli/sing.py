@@ -47,7 +47,7 @@ def sing(
         float | None, typer.Option(help="Characters a second of lyrics without times or length; 7 without it.")
     ] = None,
     takes: Annotated[int, typer.Option(help="How many; the best by re-alignment of the lyrics is OUT.")] = 1,
-    retries: Annotated[int, typer.Option(help="How often takes with skipped or added lines are sung again.")] = 1,
+    retries: Annotated[int, typer.Option(help="How often windows with skipped or added lines are sung again.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the first take; further ones have the next.")] = 0,
     temperature: Annotated[float, typer.Option(help="Of what is sung; 0 takes the likeliest.")] = 0.8,
     top_k: Annotated[int, typer.Option(help="Of what is sung: so many tokens are drawn from; 0 is all.")] = 0,

@@ -57,4 +57,5 @@ def _line(take: dict[str, Any], length_s: float) -> str:
     heard = take["heard"]
     told = f"{100 * heard['lines']:.0f} % of lines, {100 * heard['words']:.0f} % of words"
     errors = f"symbol errors {heard['symbol_error_rate']:.2f}"
-    return f"wrote    {take['file']}  {length_s:.2f} s  {told}  {errors}  seed {take['seed']}"
+    again = f"  windows sung again {len(take['sung_again'])}" if take["sung_again"] else ""
+    return f"wrote    {take['file']}  {length_s:.2f} s  {told}  {errors}  seed {take['seed']}{again}"

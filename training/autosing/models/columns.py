@@ -8,9 +8,9 @@ before its own: it is what a model hears of a source that is absent, in training
 no query without anything to look at.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,12 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autosing.models.attention import HEAD_DIM, Heard, Turns, present, turns_at
-from autosing.models.language_blocks import NOBODY, BlockFields, Cache, DecoderBlock, Mlp, SourceEncoder, last_layers
+from autosing.models.language_blocks import NOBODY, NOTHING, BlockFields, DecoderBlock, Mlp, SourceEncoder, last_layers
 from autosing.models.patterns import EMPTY
+from autosing.models.segments import is_first, of_places, together, together_before
 from autosing.models.width import begin, begin_silent
 from autosing.signal.errors import UsageError
 
 Tensors = Mapping[str, Tensor]
+COLUMNS = "columns_segments"
+"""The input that tells which sample of its row each column is of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +66,24 @@ class ColumnFields:
             )
 
 
-class Told(NamedTuple):
+@dataclass(frozen=True)
+class Told:
     """What a model says of cells.
 
     Attributes:
-        logits: (B, N, R, V), or (B, N, V) of tokens.
+        states: of columns (B, N, D); of large vocabularies logits are made of a few at a time.
         attention: for each watched layer how much each column attends to the watched source's, (B, H, N, S).
+        read: makes logits of states.
     """
 
-    logits: Tensor
+    states: Tensor
     attention: Sequence[Tensor]
+    read: Callable[[Tensor], Tensor]
+
+    @property
+    def logits(self) -> Tensor:
+        """All of them, (B, N, R, V), or (B, N, V) of tokens."""
+        return self.read(self.states)
 
 
 class ColumnLanguage(nn.Module):
@@ -82,6 +93,9 @@ class ColumnLanguage(nn.Module):
     times in seconds; `<name>_counts` (B,), how many there are; for each condition its row (B,), or its vector (B, E),
     all zeros for nobody, under its name; and `withheld` (B,), where a sample is to hear none of all this. A batch gives
     what its samples give one by one.
+
+    With `columns_segments` (B, N) rows hold several samples, of which none hears another (see `segments`): sources have
+    `<name>_segments` (B, S) in place of counts, and conditions and `withheld` are told of each sample, (B, K, ...).
 
     Args:
         fields: of all such models.
@@ -124,46 +138,24 @@ class ColumnLanguage(nn.Module):
         Args:
             inputs: as the class says.
             cells_BNR: what comes after a sample's end is not looked at by anything before it.
-            times_s: of the columns, (B or 1, N).
+            times_s: of the columns, (B or 1, N), each sample's from its start.
             watched: layers whose attention is told, too.
             source: to what.
         """
-        heard, told_BD = self.heard(inputs), self.told(inputs)
-        x_BND = self.embedded(functional.pad(cells_BNR, (0, 0, 1, -1), value=EMPTY)) + told_BD[:, None]
-        turns, attention = turns_at(times_s), []
+        heard, told = self.heard(inputs), self.told(inputs)
+        before_BNR, seen = functional.pad(cells_BNR, (0, 0, 1, -1), value=EMPTY), None
+        if COLUMNS in inputs:
+            segments_BN = inputs[COLUMNS]
+            before_BNR = before_BNR.masked_fill(is_first(segments_BN)[..., None], EMPTY)
+            told, seen = of_places(told, segments_BN), together_before(segments_BN)
+        else:
+            told = told[:, None]
+        x_BND = self.embedded(before_BNR) + told
+        turns, attention = turns_at(times_s), list[Tensor]()
         for number, block in enumerate(self.blocks):
-            if number in watched:
-                kept: list[Tensor] = []
-                x_BND = block(x_BND, turns, heard[number], watch=(source, kept))
-                attention += kept
-            else:
-                x_BND = block(x_BND, turns, heard[number])
-        return Told(self.read(x_BND), attention)
-
-    def step(
-        self,
-        last_BR: Tensor,
-        place: Tensor,
-        time_s: Tensor,
-        told_BD: Tensor,
-        heard: Sequence[Mapping[str, Heard]],
-        caches: Sequence[Cache],
-    ) -> Tensor:
-        """Returns the logits (B, R, V) of the column at a place, and adds the one before it to the caches.
-
-        Args:
-            last_BR: the column before; `EMPTY` before the first.
-            place: a number without a shape; it is a tensor so that all steps are one graph.
-            time_s: of the column, without a shape, too.
-            told_BD: of `told`.
-            heard: of `heard`.
-            caches: of `caches`, with what the places before have left there.
-        """
-        x_B1D = self.embedded(last_BR[:, None]) + told_BD[:, None]
-        turns = turns_at(time_s.reshape(1, 1))
-        for block, of_layer, cache in zip(self.blocks, heard, caches, strict=True):
-            x_B1D = block(x_B1D, turns, of_layer, cache=cache, place=place)
-        return self.read(x_B1D)[:, 0]
+            watch = (source, attention) if number in watched else None
+            x_BND = block(x_BND, turns, heard[number], watch=watch, seen=seen)
+        return Told(self.norm(x_BND), attention, self.read)
 
     def embedded(self, cells_BNR: Tensor) -> Tensor:
         """Returns the vectors of columns (B, N, D), which are the sums of their cells'."""
@@ -171,47 +163,54 @@ class ColumnLanguage(nn.Module):
         x_BND: Tensor = self.tokens(rows_BNR).sum(2)
         return x_BND
 
-    def read(self, x_BND: Tensor) -> Tensor:
-        """Returns logits (B, N, R, V); those of tokens that a row does not have are -inf."""
+    def read(self, states: Tensor) -> Tensor:
+        """Returns logits (..., R, V) of states (..., D); those of tokens that a row does not have are -inf."""
         size = max(self.sizes)
-        logits_BNRV: Tensor = self.readout(self.norm(x_BND)).unflatten(-1, (len(self.sizes), size))
+        logits_BNRV: Tensor = self.readout(states).unflatten(-1, (len(self.sizes), size))
         if min(self.sizes) == size:
             return logits_BNRV
-        allowed_RV = torch.arange(size, device=x_BND.device) < self.row_sizes[:, None]
+        allowed_RV = torch.arange(size, device=states.device) < self.row_sizes[:, None]
         return logits_BNRV.masked_fill(~allowed_RV, -torch.inf)
 
     def heard(self, inputs: Tensors) -> list[dict[str, Heard]]:
         """Returns keys and values of all sources for each layer, by name; they do not depend on what is sung."""
         encoded: dict[str, tuple[Tensor, Turns, Tensor]] = {}
         for name, encoder in self.encoders.items():
-            counts_B = inputs[f"{name}_counts"]
-            if "withheld" in inputs:
-                counts_B = counts_B.where(~inputs["withheld"], 1)
-            turns, seen = turns_at(inputs[f"{name}_s"]), present(counts_B, inputs[name].shape[1])
-            encoded[name] = encoder(inputs[name], turns, seen), turns, seen
+            turns, (within, across) = turns_at(inputs[f"{name}_s"]), self._seen(name, inputs)
+            encoded[name] = encoder(inputs[name], turns, within), turns, across
         return [block.heard(encoded) for block in cast(Sequence[DecoderBlock], self.blocks)]
 
     def told(self, inputs: Tensors) -> Tensor:
-        """Returns what the conditions add to every column (B, D)."""
+        """Returns what the conditions add to every column (B, D), or of each sample of a row (B, K, D)."""
         like = self.tokens.weight
-        told_BD = like.new_zeros(len(inputs[next(iter(self.fields.sources))]), self.fields.dim)
+        shape = inputs["withheld"].shape if COLUMNS in inputs else (len(inputs[next(iter(self.fields.sources))]),)
+        told = like.new_zeros(*shape, self.fields.dim)
         for name, layer in self.conditions.items():
             given = inputs[name]
             if "withheld" in inputs:
-                withheld_B = inputs["withheld"].reshape(-1, *(1,) * (given.ndim - 1))
-                given = given.masked_fill(withheld_B, NOBODY)
+                withheld = inputs["withheld"]
+                given = given.masked_fill(
+                    withheld.reshape(*withheld.shape, *(1,) * (given.ndim - withheld.ndim)), NOBODY
+                )
             if name in self.fields.vectors:
                 given = functional.normalize(given.to(like.dtype), dim=-1)
-            told_BD = told_BD + layer(given)
-        return told_BD
+            told = told + layer(given)
+        return told
+
+    def _seen(self, name: str, inputs: Tensors) -> tuple[Tensor, Tensor]:
+        """Returns which tokens of a source are seen, by each other and by columns; of what is withheld, `NOTHING`."""
+        if COLUMNS not in inputs:
+            counts_B = inputs[f"{name}_counts"]
+            if "withheld" in inputs:
+                counts_B = counts_B.where(~inputs["withheld"], 1)
+            seen = present(counts_B, inputs[name].shape[1])
+            return seen, seen
+        segments_BS = inputs[f"{name}_segments"]
+        is_heard_BS = ~of_places(inputs["withheld"], segments_BS) | (inputs[name] == NOTHING)
+        within, across = (together(queries, segments_BS) for queries in (segments_BS, inputs[COLUMNS]))
+        return within & is_heard_BS[:, None, None], across & is_heard_BS[:, None, None]
 
     @property
     def singers(self) -> nn.Module | None:
         """The table of who sings; None of a model that is not told, or is told by a vector."""
         return self.conditions["singer"] if "singer" in self.fields.conditions else None
-
-    def caches(self, batch: int, n: int) -> list[Cache]:
-        """Returns empty caches of `n` columns for each layer."""
-        like, heads = self.tokens.weight, self.fields.dim // HEAD_DIM
-        shape = (batch, heads, n, HEAD_DIM)
-        return [Cache(like.new_zeros(shape), like.new_zeros(shape)) for _ in self.blocks]

@@ -5,16 +5,16 @@ shape from the first column to the last, so that one graph serves all steps.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from autosing.models.attention import Heard
+from autosing.models.attention import Turns
 from autosing.models.columns import ColumnLanguage
-from autosing.models.language_blocks import Cache
 from autosing.models.patterns import EMPTY
 from autosing.models.sampling import Sampling, chosen, guided, numbers, without_repetition
+from autosing.models.stepping import State, Stepper
 
 
 class Filler:
@@ -26,13 +26,13 @@ class Filler:
     """
 
     def __init__(self, model: ColumnLanguage, compile: bool) -> None:
-        self._model, self._compile = model, compile
-        self._step: Callable[..., Tensor] = model.step
-        self._places: dict[tuple[torch.Size, ...], _State] = {}
+        self._stepper, self._compile = Stepper(model), compile
+        self._step: Callable[..., Tensor] = self._stepper.step
+        self._places: dict[tuple[torch.Size, ...], State] = {}
         if compile:
-            self._step = torch.compile(model.step, mode="reduce-overhead", fullgraph=True, dynamic=False)
+            self._step = torch.compile(self._stepper.step, mode="reduce-overhead", fullgraph=True, dynamic=False)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def filled(
         self,
         inputs: Mapping[str, Tensor],
@@ -58,36 +58,49 @@ class Filler:
         cells_BNR = cells_BNR.clone()
         # A number for each cell, column by column, so that those of a longer song begin alike.
         numbers_BNR = numbers(seeds, n * n_rows).to(cells_BNR.device).reshape(cells_BNR.shape)
-        next_logits, last_BR = self._predictor(inputs, n, sampling), torch.full_like(cells_BNR[:, 0], EMPTY)
-        for number, place in enumerate(torch.arange(n, device=cells_BNR.device)):
-            logits_BRV = next_logits(last_BR, place, times_s_N[number])
+        # What is known of all samples is not sung, and heard at once.
+        n_known = int(fixed_BNR.all(2).all(0).long().cumprod(0).sum())
+        next_logits = self._predictor(inputs, cells_BNR, times_s_N, n_known, sampling)
+        last_BR = cells_BNR[:, n_known - 1] if n_known else torch.full_like(cells_BNR[:, 0], EMPTY)
+        places = torch.arange(n, device=cells_BNR.device)
+        for number in range(n_known, n):
+            place = places[number : number + 1]
+            logits_BRV = next_logits(last_BR, number, place)
             if forbidden is not None:
                 logits_BRV = logits_BRV.masked_fill(forbidden, -torch.inf)
-            before = cells_BNR.transpose(1, 2).flatten(0, 1)
-            logits = without_repetition(logits_BRV.flatten(0, 1), before, place, sampling)
+            logits = logits_BRV.flatten(0, 1)
+            if sampling.looks_back:
+                logits = without_repetition(logits, cells_BNR.transpose(1, 2).flatten(0, 1), place, sampling)
             sung_BR = chosen(logits, numbers_BNR[:, number].flatten(), sampling).reshape(n_samples, n_rows)
             last_BR = torch.where(fixed_BNR[:, number], cells_BNR[:, number], sung_BR)
             cells_BNR[:, number] = last_BR
         return cells_BNR
 
     def _predictor(
-        self, inputs: Mapping[str, Tensor], n: int, sampling: Sampling
-    ) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-        """Returns what gives the logits (B, R, V) of a column from the one before, guided where that is asked for."""
-        model, is_guided = self._model, sampling.guidance != 1
-        batch = _twice(inputs) if is_guided else inputs
-        told_BD = model.told(batch)
-        state = self._placed(_State(told_BD, model.heard(batch), model.caches(len(told_BD), n)))
+        self, inputs: Mapping[str, Tensor], cells_BNR: Tensor, times_s_N: Tensor, n_known: int, sampling: Sampling
+    ) -> Callable[[Tensor, int, Tensor], Tensor]:
+        """Returns what gives the logits (B, R, V) of a column from the one before, guided where that is asked for.
 
-        def predict(last_BR: Tensor, place: Tensor, time_s: Tensor) -> Tensor:
+        The first `n_known` columns are in the caches already.
+        """
+        is_guided, turns = sampling.guidance != 1, self._stepper.turns(times_s_N)
+        state = self._placed(self._stepper.begin(_twice(inputs) if is_guided else inputs, len(times_s_N)))
+        if n_known:
+            before_BNR = functional.pad(cells_BNR[:, : n_known - 1], (0, 0, 1, 0), value=EMPTY)
+            self._stepper.fill(
+                torch.cat([before_BNR] * (1 + is_guided)), Turns(*(one[:n_known] for one in turns)), state
+            )
+
+        def predict(last_BR: Tensor, number: int, place: Tensor) -> Tensor:
+            turn = Turns(turns.cosine[number : number + 1], turns.sine[number : number + 1])
             if not is_guided:
-                return self._step(last_BR, place, time_s, *state).float()
-            both = self._step(torch.cat([last_BR, last_BR]), place, time_s, *state).float()
+                return self._step(last_BR, place, turn, *state).float()
+            both = self._step(torch.cat([last_BR, last_BR]), place, turn, *state).float()
             return guided(both, sampling.guidance)
 
         return predict
 
-    def _placed(self, state: "_State") -> "_State":
+    def _placed(self, state: State) -> State:
         """Returns a state where the last one of its shapes lies, since a graph reads and writes the same memory."""
         if not self._compile:
             return state
@@ -99,20 +112,6 @@ class Filler:
             else:
                 old.copy_(new)
         return known
-
-
-class _State(NamedTuple):
-    """What a step is given besides a column, its place and time; see `ColumnLanguage.step`."""
-
-    told: Tensor
-    heard: Sequence[Mapping[str, Heard]]
-    caches: Sequence[Cache]
-
-    @property
-    def tensors(self) -> list[Tensor]:
-        """All of it, in one order."""
-        of_sources = (tensor for layer in self.heard for one in layer.values() for tensor in one if tensor is not None)
-        return [self.told, *of_sources, *(tensor for cache in self.caches for tensor in cache)]
 
 
 def _twice(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from autosing.models.columns import ColumnFields, ColumnLanguage, Tensors, Told
+from autosing.models.columns import COLUMNS, ColumnFields, ColumnLanguage, Tensors, Told
 from autosing.signal.errors import UsageError
 from autosing.signal.framing import frames
 
@@ -55,9 +55,10 @@ class TokenLanguage(ColumnLanguage):
 
     def forward(self, inputs: Tensors, tokens_BN: Tensor, watched: Sequence[int] = (), source: str = "text") -> Told:
         """Returns what is predicted of each token from the true ones before it; see `columns`."""
-        times_s = self.times_s(torch.arange(tokens_BN.shape[1], device=tokens_BN.device))
-        told = self.columns(inputs, tokens_BN[..., None], times_s[None], watched, source)
-        return Told(told.logits[:, :, 0], told.attention)
+        places = torch.arange(tokens_BN.shape[1], device=tokens_BN.device)
+        times_s = inputs["columns_s"] if COLUMNS in inputs else self.times_s(places)[None]
+        told = self.columns(inputs, tokens_BN[..., None], times_s, watched, source)
+        return Told(told.states, told.attention, lambda states: self.read(states)[..., 0, :])
 
     def times_s(self, places: Tensor) -> Tensor:
         """Returns the centres of tokens in seconds, by their numbers."""

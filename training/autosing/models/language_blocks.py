@@ -1,8 +1,8 @@
-"""Blocks of language models of tokens: an encoder's, and a decoder's for whole streams and for one token at a time."""
+"""Blocks of language models of tokens: an encoder's, and a decoder's for whole streams (one by one: `stepping`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,13 +28,6 @@ class BlockFields:
     mlp: Mlp
     dropout: float
     near_first: bool = True
-
-
-class Cache(NamedTuple):
-    """Keys and values (B, H, N, HEAD_DIM) of one layer, of the tokens so far; its size never changes."""
-
-    keys: Tensor
-    values: Tensor
 
 
 class SourceEncoder(nn.Module):
@@ -92,15 +85,12 @@ class DecoderBlock(nn.Module):
         x_BND: Tensor,
         turns: Turns,
         sources: Mapping[str, Heard],
-        cache: Cache | None = None,
-        place: Tensor | None = None,
         watch: tuple[str, list[Tensor]] | None = None,
+        seen: Tensor | None = None,
     ) -> Tensor:
-        """Returns (B, N, D): of whole streams, or of the tokens at one place with a cache of those before."""
+        """Returns (B, N, D) of whole streams, which see themselves and all before, or what is `seen`."""
         normal_BND = self.own_norm(x_BND)
-        own = self.own.heard(normal_BND, turns, None)
-        if cache is not None and place is not None:
-            own = _added(cache, own, place)
+        own = self.own.heard(normal_BND, turns, seen)
         x_BND = x_BND + self.dropout(self.own(normal_BND, turns, own))
         normal_BND = self.across_norm(x_BND)
         if watch:
@@ -147,11 +137,3 @@ class FeedForward(nn.Module):
 def last_layers(block: nn.Module) -> list[nn.Linear]:
     """Returns the layers by which an attention or a feed-forward layer adds to what goes past it."""
     return [block.out] if isinstance(block, Attention | FeedForward) else []
-
-
-def _added(cache: Cache, own: Heard, place: Tensor) -> Heard:
-    """Writes the keys and values of one place into a cache; returns all up to it."""
-    keys = cache.keys.index_copy_(2, place.reshape(1), own.keys.to(cache.keys.dtype))
-    values = cache.values.index_copy_(2, place.reshape(1), own.values.to(cache.values.dtype))
-    seen_N = torch.arange(keys.shape[2], device=keys.device) <= place
-    return Heard(keys, values, seen_N[None, None, None])

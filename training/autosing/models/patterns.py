@@ -28,6 +28,10 @@ EMPTY = -1
 """A cell that holds no token; where a model is given one, it is given a row of its table that no code has."""
 
 
+NO_SAMPLE = -1
+"""The segment, in a row of several samples, of what is of none: padding."""
+
+
 @dataclass(frozen=True)
 class Row:
     """A row of a pattern: token `first + m step` of its level stands in column `column + m every`, for m from 0.

@@ -46,6 +46,11 @@ class Sampling:
         if self.repetition_window < 1:
             raise UsageError(f"repetition_window is {self.repetition_window}; it must be at least 1")
 
+    @property
+    def looks_back(self) -> bool:
+        """Whether what was sung counts."""
+        return bool(self.repetition_penalty or self.longest_run)
+
 
 def numbers(seeds: Sequence[int], n: int) -> Tensor:
     """Returns numbers from 0 to 1 for `n` tokens of each sample (B, N), by its seed alone; more are the same and more.
@@ -72,15 +77,15 @@ def chosen(logits_BV: Tensor, numbers_B: Tensor, sampling: Sampling) -> Tensor:
     # In float32: probabilities of thousands of tokens are added up.
     ordered_BV, tokens_BV = (logits_BV.float() / sampling.temperature).sort(dim=-1, descending=True, stable=True)
     share_BV = ordered_BV.softmax(-1)
-    before_BV = share_BV.cumsum(-1) - share_BV
-    kept_BV = before_BV < sampling.top_p
+    upto_BV = share_BV.cumsum(-1)
+    # The likeliest are in front: what is drawn from is a beginning.
+    kept_B1 = ((upto_BV - share_BV < sampling.top_p) & (share_BV > 0)).sum(-1, keepdim=True)
     if sampling.top_k:
-        kept_BV &= torch.arange(kept_BV.shape[-1], device=kept_BV.device) < sampling.top_k
-    upto_BV = (share_BV * kept_BV).cumsum(-1)
-    # The first whose sum reaches the number; never one that is left out, where rounding leaves the number above all.
-    place_B = (upto_BV <= numbers_B[:, None] * upto_BV[:, -1:]).sum(-1)
-    last_B = (share_BV * kept_BV > 0).sum(-1) - 1
-    return tokens_BV.gather(1, torch.minimum(place_B, last_B)[:, None])[:, 0]
+        kept_B1 = kept_B1.clamp(max=sampling.top_k)
+    wanted_B1 = numbers_B[:, None] * upto_BV.gather(1, kept_B1 - 1)
+    # The first whose sum exceeds the number; never one that is left out, where rounding leaves the number above all.
+    place_B1 = torch.searchsorted(upto_BV, wanted_B1, right=True)
+    return tokens_BV.gather(1, torch.minimum(place_B1, kept_B1 - 1))[:, 0]
 
 
 def without_repetition(logits_BV: Tensor, tokens_BN: Tensor, place: Tensor, sampling: Sampling) -> Tensor:

@@ -6,7 +6,7 @@ window of 30 s at most, and looks at none of its takes.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from autosing.synthesis.singing.engine import SM2A_PART, T2S_PART, Engine, Part,
 from autosing.synthesis.singing.lyrics import Lyrics
 from autosing.synthesis.singing.places import Placed, place, song_length_ms
 from autosing.synthesis.singing.plan import Limits, Window, plan
+from autosing.synthesis.singing.retries import Retries
 from autosing.synthesis.singing.takes import Judge, Verdict
 from autosing.synthesis.singing.trio import Named, Trio
 from autosing.synthesis.singing.wanted import Given, Wanted
@@ -43,19 +44,21 @@ class Take:
 
     Attributes:
         wave: (T,) of the voice, exactly as long as is wanted.
-        seed: that sings it again.
+        sung: its tokens and codes, and the seeds that they were sung with.
         verdict: what is heard of its lyrics.
-        facts: how loud it was made, as JSON.
+        facts: how loud it was made, and windows that are weak, as JSON.
     """
 
     wave: Wave
-    seed: int
+    sung: Sung
     verdict: Verdict
     facts: dict[str, Any]
 
     def told(self) -> dict[str, Any]:
-        """Returns it as JSON."""
-        return {"seed": self.seed, "heard": self.verdict.told(), **self.facts}
+        """Returns it as JSON; windows count from 0."""
+        own = self.sung.seed
+        again = [{"window": n, "seed": seed} for n, seed in enumerate(self.sung.seeds) if seed != own]
+        return {"seed": own, "heard": self.verdict.told(), "sung_again": again, **self.facts}
 
 
 @dataclass(frozen=True)
@@ -135,10 +138,10 @@ class Performer:
         lufs = _lufs(given)
         judge = Judge(self._aligner, wanted.language)
         lines = [line.text for line in wanted.lyrics.lines[: 1 + max(lines_of(placed.words), default=0)]]
-        takes, tries = self._takes(score, wanted, lines, judge, length_ms, clock, tell)
+        takes, sung = self._takes(score, wanted, lines, judge, length_ms, clock, tell)
         levelled_takes = tuple(self._levelled(take, wanted, lufs) for take in takes)
         warnings = (*wanted.lyrics.warnings, *given.warnings, *placed.warnings, *self._spelling_warnings(wanted), *told)
-        facts = self._facts(wanted, windows, singing, length_ms, clock, tries) | {
+        facts = self._facts(wanted, windows, singing, length_ms, clock, sung) | {
             "takes": [take.told() for take in levelled_takes],
             "loudness": {"source_lufs": lufs},
         }
@@ -219,36 +222,38 @@ class Performer:
         length_ms: int,
         clock: Clock,
         tell: Callable[[str], None],
-    ) -> tuple[list[Take], int]:
-        """Returns takes, the best first, and how many were sung; those that are not whole are sung again."""
+    ) -> tuple[list[Take], list[int]]:
+        """Returns takes, the best first, and the numbers of all windows that were sung, weak ones again."""
 
-        def sung(seeds: Sequence[int]) -> list[Take]:
-            takes = self._engine.sing(score, seeds, clock, tell)
+        def judged(sung: Sung) -> Take:
             tell("codec and re-alignment")
-            return [self._judged(take, lines, judge, length_ms, clock) for take in takes]
+            return self._judged(sung, lines, judge, length_ms, clock)
 
-        found = sung(range(wanted.seed, wanted.seed + wanted.takes))
-        tries = wanted.takes
-        for _ in range(wanted.retries):
-            weak = [n for n, take in enumerate(found) if not take.verdict.is_whole]
-            first = wanted.seed + tries
-            for n, take in zip(weak, sung(range(first, first + len(weak))) if weak else (), strict=True):
-                found[n] = min(found[n], take, key=lambda one: one.verdict.rank)
-            tries += len(weak)
-        return sorted(found, key=lambda take: take.verdict.rank), tries
+        retries = Retries[Take](
+            score.windows,
+            self.trio.period_s,
+            lambda takes, numbers, seeds: self._engine.sing_again(score, takes, numbers, seeds, clock, tell),
+            lambda take, other, numbers: take.with_windows(score, other, numbers),
+            judged,
+        )
+        seeds = range(wanted.seed, wanted.seed + wanted.takes)
+        first = [judged(sung) for sung in self._engine.sing(score, seeds, clock, tell)]
+        found, again = retries.bettered(first, wanted.retries, seeds.stop)
+        told = [replace(take, facts={"weak_windows": [*retries.faults(take.verdict)]}) for take in found]
+        return sorted(told, key=lambda take: take.verdict.rank), [*range(len(score.windows))] * wanted.takes + again
 
-    def _judged(self, take: Sung, lines: Sequence[str], judge: Judge, length_ms: int, clock: Clock) -> Take:
+    def _judged(self, sung: Sung, lines: Sequence[str], judge: Judge, length_ms: int, clock: Clock) -> Take:
         n_samples = length_ms * self.sample_rate // 1000
         with clock.part("codec"):
-            wave = self.trio.codec.codec.decode(take.codes)[:n_samples]
+            wave = self.trio.codec.codec.decode(sung.codes)[:n_samples]
             wave = np.pad(wave, (0, n_samples - len(wave)))
         with clock.part("re-alignment"):
             verdict = judge.judge(wave, self.sample_rate, lines)
-        return Take(wave, take.seed, verdict, {})
+        return Take(wave, sung, verdict, {})
 
     def _levelled(self, take: Take, wanted: Wanted, lufs: float | None) -> Take:
         level = levelled(take.wave, self.sample_rate, wanted.loudness, lufs)
-        return Take(take.wave, take.seed, take.verdict, {"level": asdict(level)})
+        return replace(take, facts={**take.facts, "level": asdict(level)})
 
     def _spelling_warnings(self, wanted: Wanted) -> tuple[str, ...]:
         """Returns what the model's letters cannot spell; bytes spell anything."""
@@ -261,6 +266,12 @@ class Performer:
             return ()
         return (f"the model does not know how to spell {', '.join(unknown[:8])}: {len(unknown)} words are sung anyhow",)
 
+    def _n_sung(self, windows: Sequence[Window]) -> tuple[int, int]:
+        """Returns how many tokens, and how many codes, are new in windows."""
+        grid = self._grid
+        tokens = sum(grid.tokens(window.end) - grid.tokens(window.start) for window in windows)
+        return tokens, sum(sum(grid.codes(window.end)) - sum(grid.codes(window.start)) for window in windows)
+
     def _facts(
         self,
         wanted: Wanted,
@@ -268,10 +279,10 @@ class Performer:
         singing: Singing,
         length_ms: int,
         clock: Clock,
-        tries: int,
+        sung: Sequence[int],
     ) -> dict[str, Any]:
-        trio, end = self.trio, windows[-1].end
-        n_tokens, n_codes = tries * self._grid.tokens(end), tries * sum(self._grid.codes(end))
+        trio = self.trio
+        n_tokens, n_codes = self._n_sung([windows[number] for number in sung])
         speeds = {
             name: round(count / max(clock.seconds.get(part, 0.0), 1e-9), 2)
             for name, count, part in (("tokens", n_tokens, T2S_PART), ("codes", n_codes, SM2A_PART))
@@ -291,7 +302,7 @@ class Performer:
             "singers": singing.told(),
             "sampling": {"tokens": asdict(wanted.tokens), "codes": asdict(wanted.codes)},
             "windows": [_told(window, float(trio.period_s)) for window in windows],
-            "n_sung": tries,
+            "windows_sung": {"first": wanted.takes * len(windows), "again": len(sung) - wanted.takes * len(windows)},
             "per_second": speeds,
             "seconds": {name: round(seconds, 3) for name, seconds in clock.seconds.items()},
             "realtime_factors": clock.factors(),

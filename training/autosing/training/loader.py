@@ -17,6 +17,7 @@ import numpy.typing as npt
 from autosing.signal.errors import AutosingError
 from autosing.training.manifest import Column
 from autosing.training.order import EpochPlan, Position, plan_epoch, rank_rows
+from autosing.training.packing import Rows
 from autosing.training.sample import Sample
 from autosing.training.shards import Place, ShardSet, Tars
 
@@ -95,6 +96,7 @@ class Reading:
         budget_s: the most seconds in a batch, padding included.
         microbatches: batches per step over all ranks.
         crop_s: longer samples are read as a random stretch of this length; 0 reads them whole.
+        rows: that a batch's samples share; None lays each in one of its own.
     """
 
     shards: ShardSet
@@ -104,6 +106,7 @@ class Reading:
     budget_s: float
     microbatches: int = 1
     crop_s: float = 0.0
+    rows: Rows | None = None
 
     @property
     def reader(self) -> Reader:
@@ -115,8 +118,8 @@ class Reading:
         """Returns the batches of an epoch."""
         shards = self.shards
         seconds = np.minimum(shards.seconds, np.float32(self.crop_s)) if self.crop_s else shards.seconds
-        mixture = shards.mixture
-        return plan_epoch(shards.shard, seconds, self.seed, epoch, self.budget_s, self.microbatches, mixture)
+        how = self.microbatches, shards.mixture, self.rows
+        return plan_epoch(shards.shard, seconds, self.seed, epoch, self.budget_s, *how)
 
     def open(self, start: Position, workers: int = 0, rank: int = 0, ranks: int = 1) -> "Loader":
         """Returns an endless iterator of batches from a position on.

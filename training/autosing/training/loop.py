@@ -154,6 +154,7 @@ class Loop:
             "seed": config.seed,
             "budget_s": config.seconds_per_batch,
             "crop_s": config.crop_s,
+            "rows": self._task.shared_rows if training else None,
         }
 
     def _start(self) -> Trained:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autosing.signal.errors import DataError
+from autosing.training.packing import Rows, pack
 
 Indices = npt.NDArray[np.int64]
 
@@ -74,6 +75,7 @@ def plan_epoch(
     budget_s: float,
     microbatches: int = 1,
     mixture: Sequence[Part] = (),
+    rows: Rows | None = None,
 ) -> EpochPlan:
     """Returns every sample once, in shuffled batches of about equal length within `budget_s` seconds after padding.
 
@@ -90,6 +92,7 @@ def plan_epoch(
         budget_s: the most seconds in a batch, counted with padding.
         microbatches: batches per step over all ranks.
         mixture: how often the samples of each part are taken, instead of once.
+        rows: that hold several samples each, of any lengths: batches are as many as fit, in the rows' order.
 
     Raises:
         DataError: there are fewer samples than `microbatches`.
@@ -107,18 +110,44 @@ def plan_epoch(
     bucket = np.floor(np.log(np.maximum(seconds, 1e-3)) / np.log(BUCKET_RATIO)).astype(np.int64)
     bucket -= bucket.min()
     blocks = _block_order(bits, shard, window)
+    if rows is not None:
+        order, begins = _in_rows(window[blocks], seconds[blocks], rows)
+        return _shuffled(bits, taken, window, blocks[order], (begins, np.append(begins[1:], len(order))), microbatches)
     group = (window * (bucket.max() + 1) + bucket)[blocks]
     order = blocks[np.argsort(group, kind="stable")]
-    begins, ends = _cut(window[order], bucket[order], seconds[order], budget_s)
-    begins, ends = _round_up(begins, ends, microbatches)
-    shuffled = np.lexsort((_random(bits, len(begins)), window[order][begins]))
-    shuffled = shuffled[: len(begins) - len(begins) % microbatches]
-    return EpochPlan(taken.samples[order], taken.turn[order], begins[shuffled], ends[shuffled])
+    cut = _cut(window[order], bucket[order], seconds[order], budget_s)
+    return _shuffled(bits, taken, window, order, cut, microbatches)
 
 
 def rank_rows(n_batches: int, start: int, rank: int, ranks: int) -> range:
     """Returns which batches of an epoch a rank takes from global batch `start` on: every `ranks`-th."""
     return range(start + rank, n_batches, ranks)
+
+
+def _shuffled(
+    bits: np.random.PCG64,
+    taken: Turns,
+    window: Indices,
+    order: Indices,
+    cut: tuple[Indices, Indices],
+    microbatches: int,
+) -> EpochPlan:
+    """Returns batches, shuffled inside their window, as many as steps can be made of."""
+    begins, ends = _round_up(*cut, microbatches)
+    shuffled = np.lexsort((_random(bits, len(begins)), window[order][begins]))
+    shuffled = shuffled[: len(begins) - len(begins) % microbatches]
+    return EpochPlan(taken.samples[order], taken.turn[order], begins[shuffled], ends[shuffled])
+
+
+def _in_rows(window: Indices, seconds: npt.NDArray[np.float32], rows: Rows) -> tuple[Indices, Indices]:
+    """Returns an order of samples that are sorted by window, and where batches of full rows begin in it."""
+    borders = np.flatnonzero(np.diff(window)) + 1
+    orders, begins = [], []
+    for first, end in zip((0, *borders.tolist()), (*borders.tolist(), len(window)), strict=True):
+        order, of_window = pack(seconds[first:end], rows)
+        orders.append(first + order)
+        begins.append(first + of_window)
+    return np.concatenate(orders), np.concatenate(begins)
 
 
 def _random(bits: np.random.PCG64, n: int) -> npt.NDArray[np.uint64]:

@@ -18,6 +18,7 @@ from autosing.signal.errors import DataError, RowError, SchemaMismatch
 from autosing.training.loader import Batch, Collate, Loader, Work
 from autosing.training.manifest import Manifest
 from autosing.training.order import Position, plan_epoch
+from autosing.training.packing import Rows
 from autosing.training.sample import Sample, of_members
 
 # Samples that are held to be shuffled and sorted by length.
@@ -37,6 +38,7 @@ class StreamReading:
         seed: of the order and of each sample's randomness.
         budget_s: the most seconds in a batch, padding included.
         crop_s: longer samples are read as a random stretch of this length; 0 reads them whole.
+        rows: that a batch's samples share; None lays each in one of its own.
     """
 
     urls: Sequence[str]
@@ -46,6 +48,7 @@ class StreamReading:
     seed: int
     budget_s: float
     crop_s: float = 0.0
+    rows: Rows | None = None
 
     def open(self, start: Position, workers: int = 0, rank: int = 0, ranks: int = 1) -> Loader:
         """Returns an endless iterator of batches; one thread reads, whatever the number of workers.
@@ -122,7 +125,8 @@ def _endless(reading: StreamReading, epoch: int, rank: int, ranks: int) -> Itera
 def _batches(reading: StreamReading, pool: Sequence[Sample], epoch: int, taken: int) -> Iterator[Batch]:
     """Yields the samples of a pool in batches of like length, by the same rules as with an index."""
     seconds = np.array([sample.info["seconds"] for sample in pool], np.float32)
-    plan = plan_epoch(np.zeros(len(pool), np.int64), seconds, reading.seed + taken, epoch, reading.budget_s)
+    shard, seed = np.zeros(len(pool), np.int64), reading.seed + taken
+    plan = plan_epoch(shard, seconds, seed, epoch, reading.budget_s, rows=reading.rows)
     return (reading.collate([pool[k] for k in plan.batch(i)]) for i in range(len(plan)))
 
 

@@ -11,6 +11,7 @@ from autosing.training.files import DEFAULT_CACHE_GB
 from autosing.training.loader import Batch
 from autosing.training.look import Look
 from autosing.training.manifest import Manifest
+from autosing.training.packing import Rows
 from autosing.training.ranks import Device
 from autosing.training.sample import Sample
 from autosing.training.schedule import Schedule
@@ -191,6 +192,11 @@ class Task(ABC, Generic[Model]):
     statistics_samples: ClassVar[int] = 256
     growing: ClassVar[tuple[str, ...]] = ()
     config: RunConfig
+
+    @property
+    def shared_rows(self) -> Rows | None:
+        """The rows that the samples of a training batch share, of a task that packs them; else None."""
+        return None
 
     @abstractmethod
     def build(self) -> Model:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from autosing.evaluation.conversion.songs import Choice, Task, singer_of, tasks_of
 from autosing.evaluation.heard import SPEC, Figures, Heard, Listening, Made, Measure, Wave, means_of, write_figures
 from autosing.evaluation.recordings import audio_of, voice_of
+from autosing.page.numerals import songs as songs_text
 from autosing.pipeline.dataset import INDEX, Dataset
 from autosing.signal.errors import CheckpointError, UsageError
 from autosing.signal.f0 import f0
@@ -125,7 +126,8 @@ def compare_conversions(dataset: Dataset, request: Request, out: Path | None = N
     probe = _probe(request.voices or dataset, tasks)
     for name, songs in sung.items():
         means[name] |= _of_all([song.mel for song in songs], tasks, probe)
-    told = f"{len(tasks)} songs of {dataset.url}, converted by {', '.join(request.models)}; sound by {request.vocoder}."
+    by = f"converted by {', '.join(request.models)}; sound by {request.vocoder}"
+    told = f"{songs_text(len(tasks))} of {dataset.url}, {by}."
     title = dataset.url.rstrip("/").rsplit("/", 1)[-1]
     page = Listening("autosing eval svc", title, told, MEASURES, names, means, heard[: request.shown], request.seconds)
     if out is None:

@@ -39,6 +39,9 @@ MEASURES = (
         "note_cents", "in note", "deviation of the pitch inside notes, in cents, vibrato included: half are below", 0
     ),
     Measure("notes_per_s", "notes/s", "notes a second", 2),
+    Measure(
+        "voice_similarity", "voice", "cosine of the voice with that of the singer's recording, by the singer model"
+    ),
     Measure("voice_distance", "voice", "distance of the voice from that of the singer's recording, by statistics", 2),
     Measure("lufs", "LUFS", "loudness of what is heard", 1),
     Measure("silence", "silent", "share of 20 ms that are below -60 dB"),

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from autosing.evaluation.heard import SPEC, Figures, Heard, Listening, Made, Measure, Table, means_of, write_figures
 from autosing.evaluation.tokenizers.charts import dots, use_curves
 from autosing.evaluation.tokenizers.songs import SILENCE, Song, Tokenizer, split_songs, streams_of, tokenizers_of
+from autosing.page.numerals import songs as songs_text
 from autosing.pipeline.dataset import Dataset
 from autosing.signal.mel import log_mel
 from autosing.training.metrics import (
@@ -109,8 +110,8 @@ def compare_tokens(dataset: Dataset, request: Request, out: Path | None = None) 
     listening = Listening(
         "autosing compare tokens",
         dataset.url.rstrip("/").rsplit("/", 1)[-1],
-        f"{len(trained)} songs of {dataset.url} taught a light decoder for each tokenizer, {request.steps} steps; "
-        f"{len(held_out)} others were made of their tokens.",
+        f"{songs_text(len(trained))} of {dataset.url} taught a light decoder for each tokenizer, {request.steps} "
+        f"steps; {len(held_out)} others were made of their tokens.",
         MEASURES,
         names,
         means,

@@ -1,6 +1,11 @@
-"""Windows sung one after the other, all takes side by side, each going on from its own tokens and codes."""
+"""Windows sung one after the other, all takes side by side, each going on from its own tokens and codes.
 
-from collections.abc import Callable, Mapping, Sequence
+A window that is sung again hears what is before it as it is then, and what is behind it stays: that had heard no more
+of it than the last seconds. The codec makes one wave of all codes, and windows end between lines or words wherever they
+can, so that the new border is like any other.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol, TypeVar
@@ -108,17 +113,46 @@ class Score:
     sm2a: Part
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sung:
-    """A take as far as it is sung: its tokens, and the codes of each level."""
+    """A take.
+
+    Attributes:
+        seed: that it was begun with.
+        seeds: of each window.
+        tokens: of the whole song; 0 where nothing is sung yet.
+        codes: of each level.
+    """
 
     seed: int
+    seeds: tuple[int, ...]
     tokens: Tokens
-    codes: list[Tokens]
+    codes: tuple[Tokens, ...]
+
+    @classmethod
+    def unsung(cls, score: Score, seed: int) -> "Sung":
+        """Returns a take of which nothing is sung yet, all its windows with one seed."""
+        end = score.windows[-1].end
+        codes = tuple(np.zeros(n, np.uint16) for n in score.grid.codes(end))
+        return cls(seed, (seed,) * len(score.windows), np.zeros(score.grid.tokens(end), np.uint16), codes)
+
+    def with_windows(self, score: Score, other: "Sung", numbers: Collection[int]) -> "Sung":
+        """Returns a copy of the take with some windows of another one."""
+        made = self.with_seeds({number: other.seeds[number] for number in numbers})
+        for number in numbers:
+            places = _places(score.grid, score.windows[number])
+            for to, of, place in zip((made.tokens, *made.codes), (other.tokens, *other.codes), places, strict=True):
+                to[place] = of[place]
+        return made
+
+    def with_seeds(self, of_windows: Mapping[int, int]) -> "Sung":
+        """Returns a copy of the take whose windows of these numbers have other seeds."""
+        seeds = tuple(of_windows.get(number, known) for number, known in enumerate(self.seeds))
+        return Sung(self.seed, seeds, self.tokens.copy(), tuple(level.copy() for level in self.codes))
 
     def seed_of(self, number: int, part: str) -> int:
         """Returns the seed of a window's tokens or codes: of the take's own, whatever is beside it."""
-        entropy = (self.seed, number, int(part == SM2A_PART))
+        entropy = (self.seeds[number], number, int(part == SM2A_PART))
         return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
@@ -145,19 +179,58 @@ class Engine:
         Raises:
             UsageError: not even one take fits into memory.
         """
-        empty = np.zeros(0, np.uint16)
-        takes = [Sung(seed, empty, [empty] * len(score.grid.code_rates)) for seed in seeds]
+        takes = [Sung.unsung(score, seed) for seed in seeds]
+        return self._filled(score, takes, [range(len(score.windows))] * len(takes), clock, tell)
+
+    def sing_again(
+        self,
+        score: Score,
+        takes: Sequence[Sung],
+        numbers: Sequence[Collection[int]],
+        seeds: Sequence[int],
+        clock: Clock,
+        tell: Callable[[str], None],
+    ) -> list[Sung]:
+        """Returns takes of which some windows are sung again with other seeds, and the others are as they were.
+
+        Args:
+            score: of the song.
+            takes: that are sung.
+            numbers: of the windows of each.
+            seeds: of these windows, for each take.
+            clock: counts.
+            tell: told what is sung.
+
+        Raises:
+            UsageError: not even one take fits into memory.
+        """
+        told = zip(takes, numbers, seeds, strict=True)
+        fresh = [take.with_seeds(dict.fromkeys(which, seed)) for take, which, seed in told]
+        return self._filled(score, fresh, numbers, clock, tell)
+
+    def _filled(
+        self,
+        score: Score,
+        takes: list[Sung],
+        numbers: Sequence[Collection[int]],
+        clock: Clock,
+        tell: Callable[[str], None],
+    ) -> list[Sung]:
+        """Fills the windows of these numbers, one after the other, each of all takes that want it."""
         for number, window in enumerate(score.windows):
+            some = [take for take, which in zip(takes, numbers, strict=True) if number in which]
+            if not some:
+                continue
             where = f"window {number + 1} of {len(score.windows)}"
             with clock.part(T2S_PART):
                 tell(f"{where}: {T2S_PART}")
-                self._add_tokens(score, takes, number, window)
+                self._fill_tokens(score, some, number, window)
             with clock.part(SM2A_PART):
                 tell(f"{where}: {SM2A_PART}")
-                self._add_codes(score, takes, number, window)
+                self._fill_codes(score, some, number, window)
         return takes
 
-    def _add_tokens(self, score: Score, takes: Sequence[Sung], number: int, window: Window) -> None:
+    def _fill_tokens(self, score: Score, takes: Sequence[Sung], number: int, window: Window) -> None:
         grid = score.grid
         heard_from, start, end = (grid.tokens(at) for at in (window.context, window.start, window.end))
         if start == end:
@@ -171,31 +244,32 @@ class Engine:
                 [end - heard_from] * len(some),
                 [take.seed_of(number, T2S_PART) for take in some],
                 score.t2s.sampling,
-                begun=[take.tokens[heard_from:] for take in some],
+                begun=[take.tokens[heard_from:start] for take in some],
             )
 
         for take, tokens in zip(takes, self._in_batches(takes, made), strict=True):
-            take.tokens = np.concatenate([take.tokens, tokens[start - heard_from :]])
+            take.tokens[start:end] = tokens[start - heard_from :]
 
-    def _add_codes(self, score: Score, takes: Sequence[Sung], number: int, window: Window) -> None:
-        grid, first = score.grid, score.grid.tokens(window.context)
+    def _fill_codes(self, score: Score, takes: Sequence[Sung], number: int, window: Window) -> None:
+        grid, (first, last) = score.grid, (score.grid.tokens(at) for at in (window.context, window.end))
         heard_from, start, end = (grid.codes(at) for at in (window.context, window.start, window.end))
         counts = [stop - begin for begin, stop in zip(heard_from, end, strict=True)]
+        known = [slice(*ends) for ends in zip(heard_from, start, strict=True)]
 
         def made(some: Sequence[Sung]) -> list[list[Tokens]]:
-            sung = [semantic_source(take.tokens[first:], grid.token_rate, score.n_tokens) for take in some]
+            sung = [semantic_source(take.tokens[first:last], grid.token_rate, score.n_tokens) for take in some]
             inputs = [score.sm2a.inputs({SEMANTIC: one}, number, window, 0) for one in sung]
             return self.codes.generate(
                 self._beside(inputs),
                 [counts] * len(some),
                 [take.seed_of(number, SM2A_PART) for take in some],
                 score.sm2a.sampling,
-                begun=[[one[at:] for one, at in zip(take.codes, heard_from, strict=True)] for take in some],
+                begun=[[level[place] for level, place in zip(take.codes, known, strict=True)] for take in some],
             )
 
         for take, levels in zip(takes, self._in_batches(takes, made), strict=True):
-            new = [one[at - begin :] for one, at, begin in zip(levels, start, heard_from, strict=True)]
-            take.codes = [np.concatenate(pair) for pair in zip(take.codes, new, strict=True)]
+            for to, new, begin, at, stop in zip(take.codes, levels, heard_from, start, end, strict=True):
+                to[at:stop] = new[at - begin :]
 
     def _beside(self, samples: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         return {name: torch.cat([one[name].to(self.device) for one in samples]) for name in samples[0]}
@@ -226,3 +300,9 @@ def middles_s(windows: Sequence[Window], period_s: Fraction) -> npt.NDArray[np.f
 def lines_of(words: Sequence[SungWord]) -> list[int]:
     """Returns the numbers of the lines that words are of."""
     return list(dict.fromkeys(word.line for word in words))
+
+
+def _places(grid: Grid, window: Window) -> list[slice]:
+    """Returns where the tokens of a window lie, and its codes of each level."""
+    starts, ends = ((grid.tokens(at), *grid.codes(at)) for at in (window.start, window.end))
+    return [slice(*ends) for ends in zip(starts, ends, strict=True)]

@@ -24,7 +24,7 @@ class Wanted:
         length_s: None takes that of what it is sung to, or what lyrics take.
         singer: as `conversion.singers` has it; None is the voice of the reference.
         takes: how many.
-        retries: how often takes that lack a line, or have one too many, are sung again.
+        retries: how often windows that lack a line, or have one too many, are sung again.
         seed: of the first take; each further one has the next.
         tokens: how tokens are chosen.
         codes: how codes are.

@@ -3,8 +3,10 @@
 from torch import Tensor
 from torch.nn import functional
 
+from autosing.models.columns import Told
 from autosing.training.metrics import TokenCounts
 from autosing.training.task import Tensors
+from autosing.training.tasks.entropy_losses import stretches
 
 # k of the top-k accuracy.
 TOP_K = 10
@@ -22,6 +24,19 @@ def counted(logits: Tensor, true: Tensor, mask: Tensor) -> TokenCounts:
     rank_M = (scores_MV >= scores_MV.gather(1, true_M[:, None])).sum(1)
     loss = functional.cross_entropy(scores_MV, true_M, reduction="sum")
     return TokenCounts(len(true_M), int((rank_M == 1).sum()), int((rank_M <= TOP_K).sum()), float(loss), TOP_K)
+
+
+def counted_by_row(told: Told, true_BNR: Tensor, mask_BNR: Tensor) -> list[TokenCounts]:
+    """Returns how well the true tokens of each row are predicted; logits are made of a stretch of columns at a time."""
+    states_MD, true_MR, mask_MR = (one.flatten(0, 1) for one in (told.states, true_BNR, mask_BNR))
+    n_rows = true_MR.shape[1]
+    counts = [TokenCounts()] * n_rows
+    width = told.read(states_MD[:1]).numel()
+    for some in stretches(states_MD, width):
+        logits_MRV = told.read(states_MD[some]).reshape(len(states_MD[some]), n_rows, -1)
+        for row in range(n_rows):
+            counts[row] += counted(logits_MRV[:, row], true_MR[some, row], mask_MR[some, row])
+    return counts
 
 
 def with_others(batch: Tensors, source: str) -> dict[str, Tensor]:

@@ -1,7 +1,10 @@
 """What the trainers of singing language models have in common: sizes, backing, singers, and what is withheld."""
 
+import math
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -13,7 +16,9 @@ from autosing.models.language import LANGUAGE_SIZES, LanguageSize
 from autosing.models.language_blocks import NOBODY, Mlp
 from autosing.models.width import lr_scales
 from autosing.signal.errors import UsageError
+from autosing.training.loader import Batch
 from autosing.training.manifest import Manifest, described
+from autosing.training.packing import Rows, Stream, packed
 from autosing.training.sample import Sample
 from autosing.training.task import Phase, RunConfig, Task
 from autosing.training.tasks.language_input import Array, coded_source, side_by_side
@@ -47,6 +52,8 @@ class LanguageConfig(RunConfig):
         mlp: what a layer computes token by token: `swiglu` or `gelu`.
         dropout: in all layers.
         near_first: begin by attending to those tokens of a source that are near in time.
+        row_s: training samples share rows of so many seconds, so that all batches have one shape, as `compile` wants; 0
+            lays each sample in a row of its own.
     """
 
     size: LanguageSize = "small"
@@ -59,10 +66,15 @@ class LanguageConfig(RunConfig):
     mlp: Mlp = "swiglu"
     dropout: float = 0.1
     near_first: bool = True
+    row_s: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_not_below_0("n_backing_tokens")
+        self.require_not_below_0("n_backing_tokens", "row_s")
+        if self.row_s > self.seconds_per_batch:
+            raise UsageError(
+                f"row_s is {self.row_s:g} and seconds_per_batch {self.seconds_per_batch:g}; a batch must hold a row"
+            )
         self.require_shares("condition_dropout", "singer_dropout", "backing_dropout", "dropout")
         twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
         if twice:
@@ -108,6 +120,56 @@ class LanguageTask(Task[Model]):
         self.backing_sizes = [self.size_of(name, config.n_backing_tokens, "n_backing_tokens") for name in self.backing]
         self.singers = manifest.singers if config.singer == "table" else ()
         self.singer_rows = {name: NOBODY + 1 + i for i, name in enumerate(self.singers)}
+
+    @property
+    def shared_rows(self) -> Rows | None:
+        """The rows that the samples of a training batch share; None where each has its own."""
+        if not self.config.row_s:
+            return None
+        n = int(self.config.seconds_per_batch // self.config.row_s)
+        return Rows(n, self.config.row_s, float(self.columns_beside / self.column_rate))
+
+    @property
+    @abstractmethod
+    def column_rate(self) -> Fraction:
+        """Columns that are predicted a second."""
+
+    @property
+    def columns_beside(self) -> int:
+        """The most columns of a sample beside those of its seconds."""
+        return 1
+
+    def in_rows(self, batch: Batch, columns: Mapping[str, Sequence[Array]], fills: Mapping[str, int]) -> Batch:
+        """Returns a batch whose samples share rows, if they are to.
+
+        Args:
+            batch: side by side, with sources and their counts.
+            columns: the arrays of what is predicted, (N, ...), by name and sample.
+            fills: of padding, where it is not 0.
+        """
+        rows, arrays = self.shared_rows, dict(batch.arrays)
+        if rows is None:
+            return batch
+        streams = {"columns": Stream(columns, fills)}
+        for name in self.sources:
+            counts = arrays.pop(f"{name}_counts")
+            own = {
+                key: [row[:n] for row, n in zip(arrays.pop(key), counts, strict=True)] for key in (name, f"{name}_s")
+            }
+            streams[name] = Stream(own, {})
+        of_samples = {key: array for key, array in arrays.items() if key in self.told_of_samples}
+        row_length = math.ceil(Fraction(rows.seconds) * self.column_rate)
+        return replace(batch, arrays=packed(streams, of_samples, rows, row_length))
+
+    @property
+    @abstractmethod
+    def sources(self) -> Sequence[str]:
+        """The names of the model's sources."""
+
+    @property
+    def told_of_samples(self) -> Sequence[str]:
+        """The names of what is told of a sample as a whole."""
+        return ("withheld", SINGER, EMBEDDING)
 
     def fields_of_all(self) -> dict[str, Any]:
         """Returns what the fields of all such models have, sources and conditions that are common to all among them."""

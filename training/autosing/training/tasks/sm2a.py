@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
-from torch.nn import functional
 
 from autosing.models.acoustic_input import pad_stack
 from autosing.models.codes_language import CodesFields, CodesLanguage, strides_of
@@ -19,6 +19,7 @@ from autosing.training.manifest import Manifest, rates_of
 from autosing.training.pictures import cells_figure
 from autosing.training.sample import Sample
 from autosing.training.task import Tensors
+from autosing.training.tasks.entropy_losses import cross_entropy
 from autosing.training.tasks.language_input import check_tokens, coded_source, side_by_side
 from autosing.training.tasks.language_task import LanguageConfig, LanguageTask, Learner
 from autosing.training.tasks.sm2a_figures import LOSS, SEMANTIC, Figures, likelihoods
@@ -144,12 +145,31 @@ class Sm2aTask(LanguageTask[Sm2aLearner]):
         }
         counts = {LOSS: int((arrays["cells"] != EMPTY).sum())}
         keys, n_columns = tuple(sample.key for sample in samples), sum(len(cells_NR) for cells_NR, _ in laid)
-        return Batch(arrays, counts, keys, float(arrays["seconds"].sum()), tokens=n_columns)
+        batch = Batch(arrays, counts, keys, float(arrays["seconds"].sum()), tokens=n_columns)
+        if not training:
+            return batch
+        cells, times_s = zip(*laid, strict=True)
+        return self.in_rows(batch, {"cells": cells, "columns_s": times_s}, {"cells": EMPTY})
+
+    @property
+    def column_rate(self) -> Fraction:
+        """Columns a second."""
+        return max(self.rates) / self.pattern.column_frames
+
+    @property
+    def columns_beside(self) -> int:
+        """Delays, and what whole codes of the coarsest level are longer."""
+        return max(self.fields.delays) + 1 + -(-max(strides_of(self.rates)) // self.pattern.column_frames)
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """Semantic tokens, and the backing where there is one."""
+        return (SEMANTIC, *self.fields_of_all()["sources"])
 
     def losses(self, model: Sm2aLearner, batch: dict[str, Tensor], phase: str) -> Mapping[str, Tensor]:
         """Returns the cross-entropy of true codes in nats, summed; cells without a code are none of them."""
-        logits = model.language(batch, batch["cells"], batch["columns_s"]).logits.float().flatten(0, 2)
-        return {LOSS: functional.cross_entropy(logits, batch["cells"].flatten(), ignore_index=EMPTY, reduction="sum")}
+        told = model.language(batch, batch["cells"], batch["columns_s"])
+        return {LOSS: cross_entropy(model.language, told.states, batch["cells"])}
 
     def validate(self, model: Sm2aLearner, batches: Iterable[Tensors]) -> Mapping[str, float]:
         """Returns how well codes are predicted, of all levels and of each, also by the most frequent code alone.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from autosing.models.patterns import EMPTY
 from autosing.training.metrics import TokenCounts
 from autosing.training.task import Tensors
-from autosing.training.tasks.language_losses import counted, with_others
+from autosing.training.tasks.language_losses import counted_by_row, with_others
 from autosing.training.unigrams import Unigrams
 
 LOSS, SEMANTIC = "cross_entropy", "semantic"
@@ -41,16 +41,15 @@ class Figures:
     def add(self, language: nn.Module, unigrams: Unigrams, batch: Tensors) -> None:
         """Counts a batch."""
         cells_BNR, times_s = batch["cells"], batch["columns_s"]
-        mask_BNR, logits = cells_BNR != EMPTY, language(batch, cells_BNR, times_s).logits
-        for level in range(len(self.levels)):
-            rows = [row for row, of in enumerate(self.level_of) if of == level]
-            true, mask = cells_BNR[..., rows], mask_BNR[..., rows]
-            self.levels[level] += counted(logits[..., rows, :], true, mask)
-            self.common[level] += unigrams.n_correct(level, true[mask])
+        mask_BNR = cells_BNR != EMPTY
+        of_rows = counted_by_row(language(batch, cells_BNR, times_s), cells_BNR, mask_BNR)
+        for row, (level, counts) in enumerate(zip(self.level_of, of_rows, strict=True)):
+            self.levels[level] += counts
+            self.common[level] += unigrams.n_correct(level, cells_BNR[..., row][mask_BNR[..., row]])
         if len(cells_BNR) > 1:
-            self.true += counted(logits, cells_BNR, mask_BNR)
-            others = language(with_others(batch, SEMANTIC), cells_BNR, times_s).logits
-            self.others += counted(others, cells_BNR, mask_BNR)
+            self.true += sum(of_rows, start=TokenCounts())
+            others = language(with_others(batch, SEMANTIC), cells_BNR, times_s)
+            self.others += sum(counted_by_row(others, cells_BNR, mask_BNR), start=TokenCounts())
 
     @property
     def metrics(self) -> Mapping[str, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch import Tensor
 from autosing.models.acoustic_input import pad_stack
 from autosing.models.language import LanguageFields, TokenLanguage
 from autosing.models.lyric_tokens import PACES, Letters, LyricSpeller, Times, pace_row
+from autosing.signal.errors import UsageError
+from autosing.signal.framing import centres_s
 from autosing.training.bigrams import MOST_TOKENS, Bigrams
 from autosing.training.loader import Batch
 from autosing.training.look import Look
@@ -18,11 +21,12 @@ from autosing.training.manifest import Manifest, rates_of
 from autosing.training.pictures import attention_figure
 from autosing.training.sample import Sample
 from autosing.training.task import Phase, Tensors
+from autosing.training.tasks.entropy_losses import cross_entropy
 from autosing.training.tasks.language_input import check_tokens, side_by_side
 from autosing.training.tasks.language_task import BETAS, LanguageConfig, LanguageTask, Learner
 from autosing.training.tasks.t2s_figures import LOSS, Figures, most_diagonal
 from autosing.training.tasks.t2s_input import spelled_text, sung_words
-from autosing.training.tasks.t2s_losses import cross_entropy, diagonality, has_text, token_mask
+from autosing.training.tasks.t2s_losses import diagonality, has_text, token_mask, true_cells
 
 GUIDED = "guided_attention"
 TEXT, PACE = "text", "pace"
@@ -58,6 +62,8 @@ class T2sConfig(LanguageConfig):
         super().__post_init__()
         self.require_not_below_0("n_tokens", "guided_weight")
         self.require_above_0("guided_width")
+        if self.guided_weight and self.row_s:
+            raise UsageError("guided_weight is of samples in rows of their own; set row_s=0, or guided_weight=0")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -148,17 +154,37 @@ class T2sTask(LanguageTask[T2sLearner]):
         n_tokens, sung_to = arrays["token_counts"], (arrays["text_counts"] > 1) & ~arrays["withheld"]
         counts = {LOSS: int(n_tokens.sum()), GUIDED: int(n_tokens[sung_to].sum())}
         keys = tuple(sample.key for sample in samples)
-        return Batch(arrays, counts, keys, float(seconds.sum()), tokens=counts[LOSS])
+        batch = Batch(arrays, counts, keys, float(seconds.sum()), tokens=counts[LOSS])
+        if not training:
+            return batch
+        times_s = [centres_s(len(one), self.rate).astype(np.float32) for one in tokens]
+        return self.in_rows(batch, {"tokens": tokens, "columns_s": times_s}, {})
+
+    @property
+    def column_rate(self) -> Fraction:
+        """Tokens a second."""
+        return self.rate
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """Text, and the backing where there is one."""
+        return (TEXT, *self.fields_of_all()["sources"])
+
+    @property
+    def told_of_samples(self) -> Sequence[str]:
+        """The names of what is told of a sample as a whole."""
+        return (*super().told_of_samples, PACE)
 
     def losses(self, model: T2sLearner, batch: dict[str, Tensor], phase: str) -> Mapping[str, Tensor]:
         """Returns the cross-entropy in nats, and the attention away from the diagonal, averaged over heads; sums."""
-        config = self.config
+        config, middle = self.config, model.language.fields.layers // 2
+        told = model.language(batch, batch["tokens"], watched=(middle,) if config.guided_weight else ())
+        entropy = cross_entropy(model.language, told.states, true_cells(batch))
         if not config.guided_weight:
-            return {LOSS: cross_entropy(model.language(batch, batch["tokens"]).logits, batch)}
-        told = model.language(batch, batch["tokens"], watched=(model.language.fields.layers // 2,))
+            return {LOSS: entropy}
         near = diagonality(told.attention[0], batch, self.tokens_per_s, config.guided_width).mean()
         guided = (token_mask(batch) & has_text(batch)[:, None]).sum() - near
-        return {LOSS: cross_entropy(told.logits, batch), GUIDED: guided}
+        return {LOSS: entropy, GUIDED: guided}
 
     def validate(self, model: T2sLearner, batches: Iterable[Tensors]) -> Mapping[str, float]:
         """Returns how well tokens are predicted, also from the token before alone, and with others' lyrics.

@@ -9,10 +9,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from autosing.models.columns import Told
 from autosing.training.bigrams import PRIORS, Bigrams
 from autosing.training.metrics import TokenCounts
 from autosing.training.task import Tensors
-from autosing.training.tasks.language_losses import counted, with_others
+from autosing.training.tasks.language_losses import counted_by_row, with_others
 from autosing.training.tasks.t2s_losses import diagonality, has_text, token_mask
 
 LOSS = "cross_entropy"
@@ -46,7 +47,7 @@ class Figures:
         """Counts a batch."""
         tokens_BN, mask_BN = batch["tokens"], token_mask(batch)
         told = language(batch, tokens_BN, watched=range(len(language.blocks)))  # type: ignore[arg-type]
-        self.all += counted(told.logits, tokens_BN, mask_BN)
+        self.all += _counted(told, tokens_BN, mask_BN)
         near = [diagonality(one, batch, self.rate, self.width) for one in told.attention]
         self.near = self.near + torch.cat(near).double().cpu().numpy()
         sung_to_BN = mask_BN & has_text(batch)[:, None]
@@ -54,8 +55,8 @@ class Figures:
         if bigrams:
             self.bigrams = self.bigrams + bigrams.losses(tokens_BN, mask_BN).cpu().numpy()
         if len(tokens_BN) > 1:
-            self.true += counted(told.logits, tokens_BN, sung_to_BN)
-            self.others += counted(language(with_others(batch, "text"), tokens_BN).logits, tokens_BN, sung_to_BN)
+            self.true += _counted(told, tokens_BN, sung_to_BN)
+            self.others += _counted(language(with_others(batch, "text"), tokens_BN), tokens_BN, sung_to_BN)
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -70,6 +71,11 @@ class Figures:
         if self.bigrams.any():
             found["bigram_perplexity"] = math.exp(float(self.bigrams.min()) / self.all.n_tokens)
         return found
+
+
+def _counted(told: Told, tokens_BN: Tensor, mask_BN: Tensor) -> TokenCounts:
+    (counts,) = counted_by_row(told, tokens_BN[..., None], mask_BN[..., None])
+    return counts
 
 
 def most_diagonal(language: nn.Module, batch: Tensors, rate: float, width: float) -> Tensor:

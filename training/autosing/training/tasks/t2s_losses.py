@@ -1,22 +1,24 @@
-"""What the trainer of T2S minimises and measures: cross-entropy, and how diagonal attention is."""
+"""What the trainer of T2S minimises and measures beside the cross-entropy: how diagonal attention is."""
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from autosing.models.columns import COLUMNS
 from autosing.models.language_blocks import NOTHING
+from autosing.models.patterns import EMPTY, NO_SAMPLE
 from autosing.training.task import Tensors
 
 
 def token_mask(batch: Tensors) -> Tensor:
     """Returns which tokens are of a sample and no padding, (B, N)."""
+    if COLUMNS in batch:
+        return batch[COLUMNS] != NO_SAMPLE
     return torch.arange(batch["tokens"].shape[1], device=batch["tokens"].device) < batch["token_counts"][:, None]
 
 
-def cross_entropy(logits_BNV: Tensor, batch: Tensors) -> Tensor:
-    """Returns the cross-entropy of the true tokens in nats, summed; padding is none of them."""
-    losses_BN = functional.cross_entropy(logits_BNV.float().transpose(1, 2), batch["tokens"], reduction="none")
-    return (losses_BN * token_mask(batch)).sum()
+def true_cells(batch: Tensors) -> Tensor:
+    """Returns the true tokens as columns of one cell (B, N, 1), padding `EMPTY`."""
+    return batch["tokens"].where(token_mask(batch), EMPTY)[..., None]
 
 
 def nearness(batch: Tensors, rate: float, width: float) -> Tensor:
