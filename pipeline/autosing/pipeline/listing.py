@@ -2,19 +2,20 @@
 
 import os
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow.fs as pafs
 
-from autosing.pipeline.store import Stamp, Store
+from autosing.pipeline.bucket import Bucket
+from autosing.pipeline.store import Stamp, Store, tag_of
 from autosing.signal.errors import DataError
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 ENDING = ".parquet"
 INDEX = "index"
-_TAGS = ("ETag", "etag", "generation", "md5Hash", "created", "ino")
-"""Where file systems of fsspec tell what changes whenever an object is written."""
 _SECOND_NS = 10**9
 
 
@@ -67,12 +68,15 @@ def mark_of(store: Store, *parts: str) -> Mark | None:
     try:
         if store.is_local:
             return local_mark(Path(path).stat())
-        if (foreign := _foreign(store.fs)) is not None:
-            return _foreign_mark(path, foreign.info(path))
+        if store.foreign is not None:
+            return _foreign_mark(path, store.foreign.info(path))
     except FileNotFoundError:
         return None
+    if isinstance(store.fs, Bucket):
+        meta = store.fs.head(path)
+        return _object_mark(meta) if meta else None
     info = store.fs.get_file_info(path)
-    return _arrow_mark(store.fs, info) if info.type == pafs.FileType.File else None
+    return _arrow_mark(info) if info.type == pafs.FileType.File else None
 
 
 def local_mark(status: os.stat_result) -> Mark:
@@ -110,31 +114,28 @@ def _local_folder(path: str) -> Iterator[tuple[str, Mark]]:
 def _remote(store: Store, *parts: str) -> Iterator[tuple[str, str, Mark]]:
     """Yields folder, name and mark of the files in the folders of a data set, or in one of them."""
     root, place = store.path().rstrip("/"), store.path(*parts).rstrip("/")
-    if (foreign := _foreign(store.fs)) is not None:
-        found = foreign.find(place, detail=True)
+    if isinstance(store.fs, Bucket):
+        told = ((path, _object_mark(meta)) for path, meta in store.fs.walk(place))
+    elif store.foreign is not None:
+        found = store.foreign.find(place, detail=True)
         told = ((path, _foreign_mark(path, info)) for path, info in found.items())
     else:
         infos = store.fs.get_file_info(pafs.FileSelector(place, allow_not_found=True, recursive=True))
-        told = ((i.path, _arrow_mark(store.fs, i)) for i in infos if i.type == pafs.FileType.File)
+        told = ((i.path, _arrow_mark(i)) for i in infos if i.type == pafs.FileType.File)
     for path, mark in told:
         folder, _, name = path[len(root) + 1 :].rpartition("/")
         yield folder, name, mark
 
 
-def _foreign(fs: pafs.FileSystem) -> Any:
-    """Returns the file system of fsspec behind one of pyarrow; None where there is none."""
-    is_foreign = isinstance(fs, pafs.PyFileSystem) and isinstance(fs.handler, pafs.FSSpecHandler)
-    return fs.handler.fs if is_foreign else None
-
-
 def _foreign_mark(path: str, info: dict[str, Any]) -> Mark:
     like_stamp = pafs.FileInfo(path, pafs.FileType.File, size=info["size"], mtime=info.get("mtime"))
-    told = next((info[key] for key in _TAGS if info.get(key)), "")
-    tag = str(told.timestamp() if isinstance(told, datetime) else told)
-    return Mark(info["size"], like_stamp.mtime_ns or 0, tag)
+    return Mark(info["size"], like_stamp.mtime_ns or 0, tag_of(info))
 
 
-def _arrow_mark(fs: pafs.FileSystem, info: pafs.FileInfo) -> Mark:
-    mtime_ns = info.mtime_ns or 0
-    # A look at one object of S3 tells whole seconds, a listing of some servers more.
-    return Mark(info.size, mtime_ns - mtime_ns % _SECOND_NS if fs.type_name == "s3" else mtime_ns)
+def _object_mark(meta: "ObjectMeta") -> Mark:
+    # A look at one object tells whole seconds, a listing of some servers more.
+    return Mark(meta["size"], int(meta["last_modified"].timestamp()) * _SECOND_NS, meta["e_tag"] or "")
+
+
+def _arrow_mark(info: pafs.FileInfo) -> Mark:
+    return Mark(info.size, info.mtime_ns or 0)

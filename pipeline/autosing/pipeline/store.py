@@ -1,7 +1,8 @@
 """Where a data set lies: a local folder or an object store, behind one small interface.
 
 Local files appear by fsync and rename. An object store shows an object only when it is complete, so a file is
-written to local scratch first and uploaded in one go.
+written to local scratch first and uploaded in one go. Publishing may be tied to what is there: of two runs that make
+one file, the second learns that the first has made it.
 """
 
 import errno
@@ -11,20 +12,28 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from autosing.pipeline.bucket import ANYTHING, Bucket
 from autosing.signal.errors import DataError, UsageError
 
 TEMPORARY = ".tmp-"
 DRAFT = re.compile(r"\.tmp-.+\.\d+-[0-9a-f]{8}")
 """Names of files in the making; what a killed process leaves of one keeps its name."""
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 REFUSALS = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM})
+
+
+_TAGS = ("ETag", "etag", "generation", "md5Hash", "created", "ino")
+"""Where file systems of fsspec tell what changes whenever an object is written."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,8 @@ class Store:
     """A folder on a local disk or an object store.
 
     Args:
-        url: a path, or a URL that pyarrow (`s3://`, `gs://`, `file://`) or fsspec (any other scheme) knows.
+        url: a path, `s3://` (see `bucket.Bucket`), or a URL that pyarrow (`file://`, `hdfs://`) or fsspec (`gs://` and
+            any other scheme) knows.
     """
 
     url: str
@@ -61,12 +71,15 @@ class Store:
         return isinstance(self.fs, pafs.LocalFileSystem)
 
     @cached_property
-    def _resolved(self) -> tuple[pafs.FileSystem, str]:
+    def _resolved(self) -> tuple[pafs.FileSystem | Bucket, str]:
         scheme = self.url.split("://", 1)[0] if "://" in self.url else ""
         if not scheme:
             return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.url))
         try:
-            if scheme in ("s3", "gs", "gcs", "file", "hdfs"):
+            if scheme == "s3":
+                bucket = Bucket(self.url)
+                return bucket, bucket.folder
+            if scheme in ("file", "hdfs"):
                 fs, path = pafs.FileSystem.from_uri(self.url)
                 return fs, path.rstrip("/")
             import fsspec
@@ -77,9 +90,15 @@ class Store:
             raise UsageError(f"{self.url}: this address can't be opened: {error}") from error
 
     @property
-    def fs(self) -> pafs.FileSystem:
-        """The pyarrow file system."""
+    def fs(self) -> pafs.FileSystem | Bucket:
+        """The file system."""
         return self._resolved[0]
+
+    @property
+    def foreign(self) -> Any:
+        """The file system of fsspec; None where it is another."""
+        is_foreign = isinstance(self.fs, pafs.PyFileSystem) and isinstance(self.fs.handler, pafs.FSSpecHandler)
+        return self.fs.handler.fs if is_foreign else None
 
     def path(self, *parts: str) -> str:
         """Returns the path of a file inside, as the file system names it."""
@@ -114,6 +133,25 @@ class Store:
             return None
         return Stamp(info.size, info.mtime_ns or 0)
 
+    def version(self, *parts: str) -> str | None:
+        """Returns what changes whenever a file is written, or None where there is none."""
+        path = self.path(*parts)
+        try:
+            if self.is_local:
+                status = os.stat(path)
+                return f"{status.st_ino}.{status.st_size}.{status.st_mtime_ns}"
+            if self.foreign is not None:
+                self.foreign.invalidate_cache(os.path.dirname(path))
+                info = self.foreign.info(path)
+                return f"{info['size']}.{info.get('mtime')}.{tag_of(info)}"
+        except FileNotFoundError:
+            return None
+        if isinstance(self.fs, Bucket):
+            meta = self.fs.head(path)
+            return meta and (meta["e_tag"] or str(meta["last_modified"]))
+        stamp = self.stamp(*parts)
+        return stamp and f"{stamp.size}.{stamp.mtime_ns}"
+
     def open(self, *parts: str) -> pa.NativeFile:
         """Returns a random-access file for reading.
 
@@ -146,10 +184,26 @@ class Store:
     @contextmanager
     def writing(self, *parts: str) -> Iterator[Path]:
         """Yields a scratch path; what was written there appears under the name when the block succeeds."""
+        with self._writing(ANYTHING, *parts) as path:
+            yield path
+
+    @contextmanager
+    def creating(self, *parts: str) -> Iterator[Path]:
+        """Yields a scratch path; what was written there appears under the name if there is no such file yet.
+
+        Raises:
+            DataError: somebody else has written it meanwhile.
+        """
+        with self._writing(None, *parts) as path:
+            yield path
+
+    @contextmanager
+    def _writing(self, over: str | None, *parts: str) -> Iterator[Path]:
         draft = self.draft(*parts)
         try:
             yield draft.scratch
-            draft.publish()
+            if not draft.publish(over):
+                raise DataError(f"{draft.target} was written by another run meanwhile; run the same command again")
         finally:
             draft.discard()
 
@@ -186,35 +240,74 @@ class Draft:
     scratch: Path
     target: str
 
-    def publish(self) -> None:
-        """Makes the finished file appear under its name."""
+    def publish(self, over: str | None = ANYTHING) -> bool:
+        """Makes the finished file appear under its name.
+
+        Args:
+            over: the version of the file (`Store.version`) that it may replace; None: there must be none; `ANYTHING`:
+                whatever is there. Local files and object stores behind fsspec are looked at just before; S3 compares by
+                itself, and where nothing may be there local disks do, too.
+
+        Returns:
+            Whether it is there. If not, somebody else's file is.
+        """
+        if isinstance(self.store.fs, Bucket):
+            return self.store.fs.put(self.scratch, self.target, over)
         if not self.store.is_local:
-            self._upload()
-            return
+            return self._upload(over)
         with self.scratch.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(self.scratch, self.target)
+        if not self._rename(over):
+            return False
         folder = os.open(os.path.dirname(self.target), os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+        return True
 
-    def _upload(self) -> None:
-        try:
+    def _rename(self, over: str | None) -> bool:
+        if over is None:
+            try:
+                os.link(self.scratch, self.target)
+                self.scratch.unlink()
+                return True
+            except FileExistsError:
+                return False
+            except OSError as error:  # There are disks without hard links.
+                if error.errno not in _NO_LINKS:
+                    raise
+        if over != ANYTHING and self._version() != over:
+            return False
+        os.replace(self.scratch, self.target)
+        return True
+
+    def _upload(self, over: str | None) -> bool:
+        if over != ANYTHING and self._version() != over:
+            return False
+        if self.store.foreign is None:
             with self.scratch.open("rb") as source, self.store.fs.open_output_stream(self.target) as sink:
                 shutil.copyfileobj(source, sink, 8 << 20)
-        except BaseException:
-            # Closing a stream publishes what was sent so far, also when an exception closes it.
-            with suppress(OSError):
-                self.store.fs.delete_file(self.target)
-            raise
+            return True
+        # Outside a transaction, closing a file publishes what was sent so far, also when an exception closes it.
+        with self.scratch.open("rb") as source, self.store.foreign.transaction:
+            shutil.copyfileobj(source, self.store.foreign.open(self.target, "wb"), 8 << 20)
+        return True
+
+    def _version(self) -> str | None:
+        return self.store.version(self.target.removeprefix(self.store.path()).strip("/"))
 
     def discard(self) -> None:
         """Removes the scratch file, where it was not published."""
         self.scratch.unlink(missing_ok=True)
         if not self.store.is_local:
             shutil.rmtree(self.scratch.parent, ignore_errors=True)
+
+
+def tag_of(info: dict[str, Any]) -> str:
+    """Returns what a file system of fsspec tells that changes whenever an object is written; "" for nothing."""
+    told = next((info[key] for key in _TAGS if info.get(key)), "")
+    return str(told.timestamp() if isinstance(told, datetime) else told)
 
 
 def refusal(error: OSError, url: str) -> str | None:

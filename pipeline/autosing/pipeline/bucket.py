@@ -1,0 +1,371 @@
+"""A bucket of S3 or of what speaks its protocol: objects are listed, read, removed, and written whole or not at all.
+
+An object is written by one PUT, so that nothing half-written is ever seen or left behind. The PUT may be tied to what
+is there (`If-None-Match`, `If-Match`): of two who write one object, one learns that the other was first. What is read
+of an object is of one version of it.
+"""
+
+import errno
+import mmap
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from autosing.signal.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from obstore import Bytes, GetOptions, ObjectMeta, PutMode
+    from obstore.store import S3Config, S3Store
+
+ANYTHING = "*"
+"""In place of a version: whatever is there is replaced."""
+MOST_BYTES = 5 << 30
+"""What one PUT takes."""
+DRAFT = "autosing-draft"
+"""Metadata of an object: by it a writer whose answer was lost knows its own."""
+PARAMETERS = ("scheme", "endpoint_override", "region", "access_key", "secret_key", "session_token", "anonymous")
+IGNORED = ("allow_delayed_open", "allow_bucket_creation", "allow_bucket_deletion", "background_writes")
+"""What pyarrow's addresses may say beside, which means nothing here."""
+RETRY_S = 180.0
+PUT_PAUSES_S = (0.2, 1.0, 4.0, 16.0)
+SLOWEST_BYTES_PER_S = 1 << 20
+LIST_CHUNK = 1000
+
+
+class Unreachable(DataError, OSError):
+    """The store did not answer, or answered that it can't just now, however often it was asked.
+
+    It is an `OSError` with `EIO`, so that who can repeat the work does, and a `DataError`, so that a person is told.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(errno.EIO, message)
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+    def __reduce__(self) -> tuple[type["Unreachable"], tuple[str]]:
+        return Unreachable, (str(self),)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket, by the address of something in it.
+
+    Args:
+        url: `s3://bucket/path`, and after `?` what the environment (`AWS_ENDPOINT_URL`, `AWS_REGION`,
+            `AWS_ACCESS_KEY_ID`, ...) does not say: see `PARAMETERS`.
+
+    Raises:
+        UsageError: the address is none of a bucket, or says something unknown.
+    """
+
+    url: str
+    _told: Mapping[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        told = dict(parse_qsl(urlsplit(self.url).query, keep_blank_values=True))
+        if unknown := sorted(told.keys() - {*PARAMETERS, *IGNORED}):
+            raise UsageError(f"{self._shown}: {unknown[0]!r} is unknown; there are: {', '.join(PARAMETERS)}")
+        if not self.name:
+            raise UsageError(f"{self._shown}: the name of a bucket is missing; write s3://BUCKET/FOLDER")
+        object.__setattr__(self, "_told", told)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"url": self.url, "_told": self._told}
+
+    @property
+    def name(self) -> str:
+        """The bucket's name."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
+
+    @property
+    def folder(self) -> str:
+        """Bucket and folder, as paths begin."""
+        return f"{self.name}/{unquote(urlsplit(self.url).path).strip('/')}".rstrip("/")
+
+    @property
+    def _shown(self) -> str:
+        """The address without what may be secret."""
+        return f"s3://{self.name}{urlsplit(self.url).path}"
+
+    @property
+    def type_name(self) -> str:
+        """What pyarrow calls such a file system."""
+        return "s3"
+
+    def get_file_info(self, place: str | pafs.FileSelector) -> pafs.FileInfo | list[pafs.FileInfo]:
+        """Returns what an object is, or the objects and folders inside a folder, as pyarrow does."""
+        if isinstance(place, pafs.FileSelector):
+            return self._infos(place.base_dir)
+        meta = self.head(place)
+        if meta is None:
+            return pafs.FileInfo(place, pafs.FileType.NotFound)
+        return _info(place, meta)
+
+    def _infos(self, folder: str) -> list[pafs.FileInfo]:
+        import obstore
+
+        with self._explained(folder):
+            found = obstore.list_with_delimiter(self._store, self._key(folder))
+            folders = [pafs.FileInfo(f"{self.name}/{p}", pafs.FileType.Directory) for p in found["common_prefixes"]]
+            return folders + [_info(f"{self.name}/{m['path']}", m) for m in found["objects"]]
+
+    def walk(self, folder: str) -> Iterator[tuple[str, "ObjectMeta"]]:
+        """Yields path and description of all objects below a folder, from one listing."""
+        import obstore
+
+        with self._explained(folder):
+            for chunk in obstore.list(self._store, self._key(folder), chunk_size=LIST_CHUNK):
+                for meta in chunk:
+                    yield f"{self.name}/{meta['path']}", meta
+
+    def head(self, path: str) -> "ObjectMeta | None":
+        """Returns size, time and ETag of an object, or None where there is none."""
+        import obstore
+
+        try:
+            with self._explained(path):
+                return obstore.head(self._store, self._key(path))
+        except FileNotFoundError:
+            return None
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        """Returns a random-access file of an object as it is now.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        meta = self.head(path)
+        if meta is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return pa.PythonFile(cast(IO[bytes], ObjectReader(self, path, meta)), mode="r")
+
+    def read_range(self, path: str, start: int, end: int, e_tag: str | None) -> "Bytes":
+        """Returns bytes of an object.
+
+        Raises:
+            Unreachable: it can't be read now, or is another one than that of the ETag.
+        """
+        import obstore
+
+        options: GetOptions = {"range": (start, end)}
+        if e_tag is not None:
+            options["if_match"] = e_tag
+        with self._explained(path):
+            data = obstore.get(self._store, self._key(path), options=options).bytes()
+        if len(data) != end - start:
+            raise Unreachable(f"{path}: {len(data)} bytes came in place of {end - start}; run the same command again")
+        return data
+
+    def delete_file(self, path: str) -> None:
+        """Removes an object; none is no error."""
+        import obstore
+
+        with self._explained(path):
+            obstore.delete(self._store, self._key(path))
+
+    def delete_dir(self, folder: str) -> None:
+        """Removes all objects below a folder."""
+        import obstore
+
+        keys = [self._key(path) for path, _ in self.walk(folder)]
+        with self._explained(folder):
+            obstore.delete(self._store, keys)
+
+    def put(self, scratch: Path, path: str, over: str | None) -> bool:
+        """Writes an object by one PUT.
+
+        Args:
+            scratch: a local file.
+            path: of the object.
+            over: the ETag of the object that it may replace; None: there must be none; `ANYTHING`: whatever is there.
+
+        Returns:
+            Whether it was written. If not, somebody else's object is there.
+
+        Raises:
+            DataError: the file is too large for one PUT, or the store refuses it.
+        """
+        size = scratch.stat().st_size
+        if size > MOST_BYTES:
+            told = f"{path}: {size} bytes are more than one upload takes ({MOST_BYTES})"
+            raise DataError(f"{told}; use smaller partitions: autosing repartition --partition-mb")
+        token = secrets.token_hex(16)
+        for pause_s in PUT_PAUSES_S:
+            try:
+                return self._put_once(scratch, path, over, token)
+            except Unreachable:
+                # It may have been carried out all the same; a PUT that is tied to what is there can't be sent blindly.
+                if self._is_ours(path, token):
+                    return True
+                time.sleep(pause_s)
+        return self._put_once(scratch, path, over, token)
+
+    def _put_once(self, scratch: Path, path: str, over: str | None, token: str) -> bool:
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        mode: PutMode = "overwrite" if over == ANYTHING else "create" if over is None else {"e_tag": over}
+        with scratch.open("rb") as file:
+            size = scratch.stat().st_size
+            content = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
+            store = self._client(120.0 + size / SLOWEST_BYTES_PER_S)
+            with self._explained(path):
+                try:
+                    obstore.put(
+                        store, self._key(path), content, attributes={DRAFT: token}, mode=mode, use_multipart=False
+                    )
+                except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+                    return self._is_ours(path, token)
+        return True
+
+    def _is_ours(self, path: str, token: str) -> bool:
+        import obstore
+
+        try:
+            with self._explained(path):
+                found = obstore.get(self._store, self._key(path), options={"head": True})
+                return found.attributes.get(DRAFT) == token
+        except FileNotFoundError:
+            return False
+
+    def _key(self, path: str) -> str:
+        return path.removeprefix(self.name).strip("/")
+
+    @cached_property
+    def _store(self) -> "S3Store":
+        return self._client(120.0)
+
+    def _client(self, timeout_s: float) -> "S3Store":
+        from obstore.store import S3Store
+
+        told = self._told
+        endpoint = self._endpoint()
+        config: S3Config = {"region": self._region(endpoint)}
+        if endpoint:
+            config["endpoint"] = endpoint
+        user, _, _ = urlsplit(self.url).netloc.rpartition("@")
+        key, _, secret = user.partition(":")
+        if key := told.get("access_key", unquote(key)):
+            config["access_key_id"] = key
+            config["secret_access_key"] = told.get("secret_key", unquote(secret))
+        if token := told.get("session_token"):
+            config["session_token"] = token
+        if told.get("anonymous", "").lower() in ("true", "1"):
+            config["skip_signature"] = True
+        return S3Store(
+            self.name,
+            config=config,
+            client_options={
+                "timeout": timedelta(seconds=timeout_s),
+                "connect_timeout": timedelta(seconds=10),
+                "allow_http": (endpoint or "").startswith("http://"),
+            },
+            retry_config={"max_retries": 10, "retry_timeout": timedelta(seconds=RETRY_S)},
+        )
+
+    def _endpoint(self) -> str | None:
+        if (endpoint := self._told.get("endpoint_override")) is None:
+            return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        return endpoint if "://" in endpoint else f"{self._told.get('scheme', 'https')}://{endpoint}"
+
+    def _region(self, endpoint: str | None) -> str:
+        told = self._told.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        if told or endpoint:
+            return told or "us-east-1"
+        try:
+            return str(pafs.resolve_s3_region(self.name))
+        except OSError as error:
+            raise UsageError(f"{self._shown}: its region is unknown ({error}); set AWS_REGION") from error
+
+    @contextmanager
+    def _explained(self, path: str) -> Iterator[None]:
+        """Turns what obstore raises into our errors.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+            Unreachable: the store can't just now.
+            DataError: it refuses.
+        """
+        from obstore import exceptions as told
+
+        try:
+            yield
+        except (told.PermissionDeniedError, told.UnauthenticatedError) as error:
+            way = "check the credentials (AWS_ACCESS_KEY_ID, ...) and what they allow on the bucket"
+            raise DataError(f"s3://{path}: the store refuses: {_said(error)}; {way}") from error
+        except (told.AlreadyExistsError, told.PreconditionError) as error:
+            raise Unreachable(f"s3://{path} was written again meanwhile; run the same command again") from error
+        except told.BaseError as error:
+            way = "run the same command again: what is committed stays"
+            raise Unreachable(f"s3://{path}: the store does not answer as it should: {_said(error)}; {way}") from error
+
+
+class ObjectReader:
+    """A file object over one version of an object; each read is one request.
+
+    Args:
+        bucket: where it is.
+        path: of the object.
+        meta: its description, whose version is read.
+    """
+
+    def __init__(self, bucket: Bucket, path: str, meta: "ObjectMeta") -> None:
+        self._bucket, self._path, self._meta, self._at = bucket, path, meta, 0
+        self.closed = False
+
+    def readable(self) -> bool:
+        """Whether it can be read: yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether it has a position: yes."""
+        return True
+
+    def writable(self) -> bool:
+        """Whether it can be written: no."""
+        return False
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Moves to a position, in bytes, and returns it."""
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._meta["size"]}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """Returns the position in bytes."""
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """Returns `size` bytes from the position on, or all that are left."""
+        left = max(self._meta["size"] - self._at, 0)
+        size = left if size < 0 else min(size, left)
+        if not size:
+            return b""
+        data = self._bucket.read_range(self._path, self._at, self._at + size, self._meta["e_tag"])
+        self._at += size
+        return data.to_bytes()
+
+    def close(self) -> None:
+        """Ends reading."""
+        self.closed = True
+
+
+def _info(path: str, meta: "ObjectMeta") -> pafs.FileInfo:
+    return pafs.FileInfo(path, pafs.FileType.File, size=meta["size"], mtime=meta["last_modified"].timestamp())
+
+
+def _said(error: Exception) -> str:
+    """Returns the first line of what obstore says; what follows is its own state."""
+    return str(error).strip().split("\n")[0].strip()
