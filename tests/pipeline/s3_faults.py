@@ -12,9 +12,13 @@ from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 
-Kind = Literal["500", "503", "lost", "reset", "slow", "cut", "late list"]
+Kind = Literal["403", "500", "503", "lost", "reset", "slow", "cut", "late list", "stalled"]
 Verb = Literal["GET", "HEAD", "LIST", "PUT", "DELETE", "POST"]
-CODES = {"500": ("InternalError", "We encountered an internal error."), "503": ("SlowDown", "Reduce your rate.")}
+CODES = {
+    "403": ("AccessDenied", "Access Denied"),
+    "500": ("InternalError", "We encountered an internal error."),
+    "503": ("SlowDown", "Reduce your rate."),
+}
 HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
 
@@ -25,7 +29,7 @@ class Fault:
     Args:
         kind: an error code; `lost`: the request is carried out and the connection closed before the answer; `reset`: it
             is closed before the request is carried out; `slow`; `cut`: half of the answer comes; `late list`: objects
-            are in no listing for a while after they were written.
+            are in no listing for a while after they were written; `stalled`: half of what is sent is taken, and no more.
         share: of the requests that meet it.
         verbs: of which requests.
         seconds: how slow, or how late.
@@ -38,23 +42,32 @@ class Fault:
 
 
 class FaultyS3(ThreadingHTTPServer):
-    """The proxy; `counts` tells how many requests of each verb came and how many faults of each kind were made.
+    """The proxy; `counts` tells how many requests of each verb came and how many faults of each kind were made, `puts`
+    how often each object was written; `only_late` is how the names end of the only objects that are late in listings.
 
     Args:
         upstream_port: of the server on this machine.
+        bucket: on it.
         seed: of the order in which requests meet faults.
     """
 
     daemon_threads = True
 
-    def __init__(self, upstream_port: int, seed: int = 0) -> None:
+    def __init__(self, upstream_port: int, bucket: str, seed: int = 0) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.upstream_port, self.faults = upstream_port, list[Fault]()
+        self.upstream_port, self.bucket, self.faults = upstream_port, bucket, list[Fault]()
         self.counts: Counter[str] = Counter()
         self._random, self._lock = random.Random(seed), threading.Lock()
         self._written_s: dict[str, float] = {}
-        self.held: threading.Event | None = None
+        self.puts: Counter[str] = Counter()
+        self.is_stalled = threading.Event()
+        self.only_late = ""
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    @property
+    def url(self) -> str:
+        """The address of a data set in the bucket, through the proxy."""
+        return f"s3://{self.bucket}/set?scheme=http&endpoint_override=127.0.0.1:{self.server_port}&retry_s=20"
 
     def __enter__(self) -> "FaultyS3":
         self._thread.start()
@@ -82,8 +95,9 @@ class FaultyS3(ThreadingHTTPServer):
         """Takes in that an object was written just now."""
         with self._lock:
             self._written_s[unquote(path)] = time.monotonic()
+            self.puts[unquote(path)] += 1
 
-    def without_late(self, bucket: str, body: bytes) -> bytes:
+    def without_late(self, body: bytes) -> bytes:
         """Returns a listing without the objects that are too young for it."""
         late_s = max((f.seconds for f in self.faults if f.kind == "late list"), default=0.0)
         if not late_s:
@@ -91,8 +105,9 @@ class FaultyS3(ThreadingHTTPServer):
         root = ElementTree.fromstring(body)
         space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
         for item in root.findall(f"{space}Contents"):
-            written_s = self._written_s.get(f"/{bucket}/{unquote(item.findtext(f'{space}Key') or '')}", -1e9)
-            if time.monotonic() - written_s < late_s:
+            written_s = self._written_s.get(f"/{self.bucket}/{unquote(item.findtext(f'{space}Key') or '')}", -1e9)
+            is_late = time.monotonic() - written_s < late_s
+            if is_late and (item.findtext(f"{space}Key") or "").endswith(self.only_late):
                 root.remove(item)
                 with self._lock:
                     self.counts["late list"] += 1
@@ -107,10 +122,14 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _pass_on(self) -> None:
-        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.server.next_fault(self._verb())
-        kind = fault.kind if fault else None
-        if kind == "reset":
+        kind, n_sent = fault.kind if fault else None, int(self.headers.get("Content-Length") or 0)
+        if kind == "stalled":
+            self.rfile.read(n_sent // 2)
+            self.server.is_stalled.set()
+            self.rfile.read(n_sent)
+        sent = b"" if kind == "stalled" else self.rfile.read(n_sent)
+        if kind in ("reset", "stalled") or len(sent) < n_sent:
             self.close_connection = True
             return
         if kind in CODES:
@@ -124,7 +143,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._answer(status, headers, body, is_cut=kind == "cut")
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass_on
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("do_"):
+            return self._pass_on
+        raise AttributeError(name)
 
     def _verb(self) -> str:
         path = urlsplit(self.path)
@@ -145,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "PUT" and answer.status < 300:
             self.server.wrote(path)
         if self._verb() == "LIST" and answer.status == 200:
-            body = self.server.without_late(path.strip("/").split("/")[0], body)
+            body = self.server.without_late(body)
         headers = {k: v for k, v in answer.getheaders() if k.lower() not in HOP}
         if self.command == "HEAD":
             headers["Content-Length"] = answer.getheader("Content-Length") or "0"

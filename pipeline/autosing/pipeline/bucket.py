@@ -34,29 +34,48 @@ MOST_BYTES = 5 << 30
 """What one PUT takes."""
 DRAFT = "autosing-draft"
 """Metadata of an object: by it a writer whose answer was lost knows its own."""
-PARAMETERS = ("scheme", "endpoint_override", "region", "access_key", "secret_key", "session_token", "anonymous")
+PARAMETERS = (
+    "scheme",
+    "endpoint_override",
+    "region",
+    "access_key",
+    "secret_key",
+    "session_token",
+    "anonymous",
+    "retry_s",
+)
 IGNORED = ("allow_delayed_open", "allow_bucket_creation", "allow_bucket_deletion", "background_writes")
 """What pyarrow's addresses may say beside, which means nothing here."""
 RETRY_S = 180.0
-PUT_PAUSES_S = (0.2, 1.0, 4.0, 16.0)
+"""How long a request is repeated."""
+PAUSE_S, LONGEST_PAUSE_S = 0.1, 15.0
 SLOWEST_BYTES_PER_S = 1 << 20
 LIST_CHUNK = 1000
 
 
-class Unreachable(DataError, OSError):
-    """The store did not answer, or answered that it can't just now, however often it was asked.
+class StoreError(DataError, OSError):
+    """An error of a store: an `OSError`, for who can repeat the work or do without, and a `DataError`, for a person."""
 
-    It is an `OSError` with `EIO`, so that who can repeat the work does, and a `DataError`, so that a person is told.
-    """
+    ERRNO = errno.EIO
 
     def __init__(self, message: str) -> None:
-        super().__init__(errno.EIO, message)
+        super().__init__(self.ERRNO, message)
 
     def __str__(self) -> str:
         return str(self.args[1])
 
-    def __reduce__(self) -> tuple[type["Unreachable"], tuple[str]]:
-        return Unreachable, (str(self),)
+    def __reduce__(self) -> tuple[type["StoreError"], tuple[str]]:
+        return type(self), (str(self),)
+
+
+class Unreachable(StoreError):
+    """The store did not answer, or answered that it can't just now, however often it was asked."""
+
+
+class Refused(StoreError):
+    """The store does not allow it."""
+
+    ERRNO = errno.EACCES
 
 
 @dataclass(frozen=True)
@@ -100,21 +119,8 @@ class Bucket:
         """The address without what may be secret."""
         return f"s3://{self.name}{urlsplit(self.url).path}"
 
-    @property
-    def type_name(self) -> str:
-        """What pyarrow calls such a file system."""
-        return "s3"
-
-    def get_file_info(self, place: str | pafs.FileSelector) -> pafs.FileInfo | list[pafs.FileInfo]:
-        """Returns what an object is, or the objects and folders inside a folder, as pyarrow does."""
-        if isinstance(place, pafs.FileSelector):
-            return self._infos(place.base_dir)
-        meta = self.head(place)
-        if meta is None:
-            return pafs.FileInfo(place, pafs.FileType.NotFound)
-        return _info(place, meta)
-
-    def _infos(self, folder: str) -> list[pafs.FileInfo]:
+    def infos(self, folder: str) -> list[pafs.FileInfo]:
+        """Returns the objects and folders directly inside a folder."""
         import obstore
 
         with self._explained(folder):
@@ -196,22 +202,25 @@ class Bucket:
             Whether it was written. If not, somebody else's object is there.
 
         Raises:
-            DataError: the file is too large for one PUT, or the store refuses it.
+            DataError: the file is too large for one PUT.
+            StoreError: the store refuses it, or can't just now.
         """
         size = scratch.stat().st_size
         if size > MOST_BYTES:
             told = f"{path}: {size} bytes are more than one upload takes ({MOST_BYTES})"
             raise DataError(f"{told}; use smaller partitions: autosing repartition --partition-mb")
-        token = secrets.token_hex(16)
-        for pause_s in PUT_PAUSES_S:
+        token, pause_s, until_s = secrets.token_hex(16), PAUSE_S, time.monotonic() + self._retry_s
+        while True:
             try:
                 return self._put_once(scratch, path, over, token)
             except Unreachable:
-                # It may have been carried out all the same; a PUT that is tied to what is there can't be sent blindly.
+                # It may have been carried out all the same: obstore does not repeat what is tied to what is there.
                 if self._is_ours(path, token):
                     return True
-                time.sleep(pause_s)
-        return self._put_once(scratch, path, over, token)
+                if time.monotonic() + pause_s > until_s:
+                    raise
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _put_once(self, scratch: Path, path: str, over: str | None, token: str) -> bool:
         import obstore
@@ -244,6 +253,13 @@ class Bucket:
     def _key(self, path: str) -> str:
         return path.removeprefix(self.name).strip("/")
 
+    @property
+    def _retry_s(self) -> float:
+        try:
+            return float(self._told.get("retry_s", RETRY_S))
+        except ValueError as error:
+            raise UsageError(f"{self._shown}: retry_s must be a number of seconds") from error
+
     @cached_property
     def _store(self) -> "S3Store":
         return self._client(120.0)
@@ -273,7 +289,15 @@ class Bucket:
                 "connect_timeout": timedelta(seconds=10),
                 "allow_http": (endpoint or "").startswith("http://"),
             },
-            retry_config={"max_retries": 10, "retry_timeout": timedelta(seconds=RETRY_S)},
+            retry_config={
+                "max_retries": 1000,
+                "retry_timeout": timedelta(seconds=self._retry_s),
+                "backoff": {
+                    "init_backoff": timedelta(seconds=PAUSE_S),
+                    "max_backoff": timedelta(seconds=LONGEST_PAUSE_S),
+                    "base": 2,
+                },
+            },
         )
 
     def _endpoint(self) -> str | None:
@@ -297,7 +321,7 @@ class Bucket:
         Raises:
             FileNotFoundError: there is no such object.
             Unreachable: the store can't just now.
-            DataError: it refuses.
+            Refused: it does not allow it.
         """
         from obstore import exceptions as told
 
@@ -305,7 +329,7 @@ class Bucket:
             yield
         except (told.PermissionDeniedError, told.UnauthenticatedError) as error:
             way = "check the credentials (AWS_ACCESS_KEY_ID, ...) and what they allow on the bucket"
-            raise DataError(f"s3://{path}: the store refuses: {_said(error)}; {way}") from error
+            raise Refused(f"s3://{path}: the store refuses: {_said(error)}; {way}") from error
         except (told.AlreadyExistsError, told.PreconditionError) as error:
             raise Unreachable(f"s3://{path} was written again meanwhile; run the same command again") from error
         except told.BaseError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow.fs as pafs
 
 from autosing.pipeline.bucket import Bucket
-from autosing.pipeline.store import Stamp, Store, tag_of
+from autosing.pipeline.store import Stamp, Store, seconds_ns, tag_of
 from autosing.signal.errors import DataError
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 ENDING = ".parquet"
 INDEX = "index"
-_SECOND_NS = 10**9
 
 
 class Mark(NamedTuple):
@@ -68,15 +67,12 @@ def mark_of(store: Store, *parts: str) -> Mark | None:
     try:
         if store.is_local:
             return local_mark(Path(path).stat())
-        if store.foreign is not None:
-            return _foreign_mark(path, store.foreign.info(path))
+        if isinstance(store.fs, Bucket):
+            meta = store.fs.head(path)
+            return _object_mark(meta) if meta else None
+        return _foreign_mark(path, store.foreign.info(path))
     except FileNotFoundError:
         return None
-    if isinstance(store.fs, Bucket):
-        meta = store.fs.head(path)
-        return _object_mark(meta) if meta else None
-    info = store.fs.get_file_info(path)
-    return _arrow_mark(info) if info.type == pafs.FileType.File else None
 
 
 def local_mark(status: os.stat_result) -> Mark:
@@ -116,12 +112,9 @@ def _remote(store: Store, *parts: str) -> Iterator[tuple[str, str, Mark]]:
     root, place = store.path().rstrip("/"), store.path(*parts).rstrip("/")
     if isinstance(store.fs, Bucket):
         told = ((path, _object_mark(meta)) for path, meta in store.fs.walk(place))
-    elif store.foreign is not None:
+    else:
         found = store.foreign.find(place, detail=True)
         told = ((path, _foreign_mark(path, info)) for path, info in found.items())
-    else:
-        infos = store.fs.get_file_info(pafs.FileSelector(place, allow_not_found=True, recursive=True))
-        told = ((i.path, _arrow_mark(i)) for i in infos if i.type == pafs.FileType.File)
     for path, mark in told:
         folder, _, name = path[len(root) + 1 :].rpartition("/")
         yield folder, name, mark
@@ -133,9 +126,4 @@ def _foreign_mark(path: str, info: dict[str, Any]) -> Mark:
 
 
 def _object_mark(meta: "ObjectMeta") -> Mark:
-    # A look at one object tells whole seconds, a listing of some servers more.
-    return Mark(meta["size"], int(meta["last_modified"].timestamp()) * _SECOND_NS, meta["e_tag"] or "")
-
-
-def _arrow_mark(info: pafs.FileInfo) -> Mark:
-    return Mark(info.size, info.mtime_ns or 0)
+    return Mark(meta["size"], seconds_ns(meta["last_modified"]), meta["e_tag"] or "")

@@ -59,8 +59,7 @@ class Store:
     """A folder on a local disk or an object store.
 
     Args:
-        url: a path, `s3://` (see `bucket.Bucket`), or a URL that pyarrow (`file://`, `hdfs://`) or fsspec (`gs://` and
-            any other scheme) knows.
+        url: a path, `s3://` (see `bucket.Bucket`), or `file://`, or a URL that fsspec knows (`gs://`, ...).
     """
 
     url: str
@@ -79,12 +78,12 @@ class Store:
             if scheme == "s3":
                 bucket = Bucket(self.url)
                 return bucket, bucket.folder
-            if scheme in ("file", "hdfs"):
+            if scheme == "file":
                 fs, path = pafs.FileSystem.from_uri(self.url)
                 return fs, path.rstrip("/")
             import fsspec
 
-            foreign, path = fsspec.core.url_to_fs(self.url)
+            foreign, path = fsspec.core.url_to_fs(self.url, use_listings_cache=False)  # Others write, too.
             return pafs.PyFileSystem(pafs.FSSpecHandler(foreign)), str(path).rstrip("/")
         except (ValueError, ImportError, pa.ArrowException) as error:
             raise UsageError(f"{self.url}: this address can't be opened: {error}") from error
@@ -97,8 +96,8 @@ class Store:
     @property
     def foreign(self) -> Any:
         """The file system of fsspec; None where it is another."""
-        is_foreign = isinstance(self.fs, pafs.PyFileSystem) and isinstance(self.fs.handler, pafs.FSSpecHandler)
-        return self.fs.handler.fs if is_foreign else None
+        handler = getattr(self.fs, "handler", None)
+        return handler.fs if isinstance(handler, pafs.FSSpecHandler) else None
 
     def path(self, *parts: str) -> str:
         """Returns the path of a file inside, as the file system names it."""
@@ -120,14 +119,18 @@ class Store:
         ]
 
     def _list(self, *parts: str) -> list[pafs.FileInfo]:
-        selector = pafs.FileSelector(self.path(*parts), allow_not_found=True)
+        selector = pafs.FileSelector(place := self.path(*parts), allow_not_found=True)
         try:
-            return sorted(self.fs.get_file_info(selector), key=lambda i: i.base_name)
+            found = self.fs.infos(place) if isinstance(self.fs, Bucket) else self.fs.get_file_info(selector)
+            return sorted(found, key=lambda i: i.base_name)
         except NotADirectoryError as error:
-            raise DataError(f"{self.path(*parts)} is a file; a data set is a folder") from error
+            raise DataError(f"{place} is a file; a data set is a folder") from error
 
     def stamp(self, *parts: str) -> Stamp | None:
         """Returns the size and time of a file, or None where there is none."""
+        if isinstance(self.fs, Bucket):
+            meta = self.fs.head(self.path(*parts))
+            return meta and Stamp(meta["size"], seconds_ns(meta["last_modified"]))
         info = self.fs.get_file_info(self.path(*parts))
         if info.type != pafs.FileType.File:
             return None
@@ -138,19 +141,15 @@ class Store:
         path = self.path(*parts)
         try:
             if self.is_local:
-                status = os.stat(path)
+                status = Path(path).stat()
                 return f"{status.st_ino}.{status.st_size}.{status.st_mtime_ns}"
             if self.foreign is not None:
-                self.foreign.invalidate_cache(os.path.dirname(path))
                 info = self.foreign.info(path)
                 return f"{info['size']}.{info.get('mtime')}.{tag_of(info)}"
         except FileNotFoundError:
             return None
-        if isinstance(self.fs, Bucket):
-            meta = self.fs.head(path)
-            return meta and (meta["e_tag"] or str(meta["last_modified"]))
-        stamp = self.stamp(*parts)
-        return stamp and f"{stamp.size}.{stamp.mtime_ns}"
+        meta = self.fs.head(path) if isinstance(self.fs, Bucket) else None
+        return meta and meta["e_tag"]
 
     def open(self, *parts: str) -> pa.NativeFile:
         """Returns a random-access file for reading.
@@ -285,10 +284,6 @@ class Draft:
     def _upload(self, over: str | None) -> bool:
         if over != ANYTHING and self._version() != over:
             return False
-        if self.store.foreign is None:
-            with self.scratch.open("rb") as source, self.store.fs.open_output_stream(self.target) as sink:
-                shutil.copyfileobj(source, sink, 8 << 20)
-            return True
         # Outside a transaction, closing a file publishes what was sent so far, also when an exception closes it.
         with self.scratch.open("rb") as source, self.store.foreign.transaction:
             shutil.copyfileobj(source, self.store.foreign.open(self.target, "wb"), 8 << 20)
@@ -304,6 +299,11 @@ class Draft:
             shutil.rmtree(self.scratch.parent, ignore_errors=True)
 
 
+def seconds_ns(time: datetime) -> int:
+    """Returns a time in ns, in whole seconds: a look at one object tells no more, a listing of some servers does."""
+    return int(time.timestamp()) * 10**9
+
+
 def tag_of(info: dict[str, Any]) -> str:
     """Returns what a file system of fsspec tells that changes whenever an object is written; "" for nothing."""
     told = next((info[key] for key in _TAGS if info.get(key)), "")
@@ -314,6 +314,8 @@ def refusal(error: OSError, url: str) -> str | None:
     """Returns the one message for a disk that is full or takes nothing; None for any other error."""
     if error.errno not in REFUSALS:
         return None
+    if isinstance(error, DataError):
+        return str(error)
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     what = "there is no space left" if full else f"it can't be written ({os.strerror(error.errno)})"
     way = "make room" if full else "make it writable"
