@@ -29,14 +29,15 @@ class Fault:
     Args:
         kind: an error code; `lost`: the request is carried out and the connection closed before the answer; `reset`: it
             is closed before the request is carried out; `slow`; `cut`: half of the answer comes; `late list`: objects
-            are in no listing for a while after they were written; `stalled`: half of what is sent is taken, and no more.
-        share: of the requests that meet it.
+            are in no listing for a while after they were written; `stalled`: half of what is sent is taken.
+        share: of the requests that meet it, and `most` of them.
         verbs: of which requests.
         seconds: how slow, or how late.
     """
 
     kind: Kind
     share: float = 0.25
+    most: int | None = None
     verbs: Sequence[Verb] = ("GET", "HEAD", "LIST", "PUT", "DELETE", "POST")
     seconds: float = 0.3
 
@@ -86,7 +87,10 @@ class FaultyS3(ThreadingHTTPServer):
         with self._lock:
             self.counts[verb] += 1
             for fault in self.faults:
-                if verb in fault.verbs and fault.kind != "late list" and self._random.random() < fault.share:
+                is_over = fault.most is not None and self.counts[fault.kind] >= fault.most
+                if is_over or verb not in fault.verbs or fault.kind == "late list":
+                    continue
+                if self._random.random() < fault.share:
                     self.counts[fault.kind] += 1
                     return fault
         return None
@@ -111,6 +115,11 @@ class FaultyS3(ThreadingHTTPServer):
                 root.remove(item)
                 with self._lock:
                     self.counts["late list"] += 1
+        for folder in root.findall(f"{space}CommonPrefixes"):
+            inside = f"/{self.bucket}/{unquote(folder.findtext(f'{space}Prefix') or '')}"
+            ages_s = [time.monotonic() - s for path, s in self._written_s.items() if path.startswith(inside)]
+            if ages_s and max(ages_s) < late_s and not self.only_late:
+                root.remove(folder)
         return ElementTree.tostring(root)
 
 

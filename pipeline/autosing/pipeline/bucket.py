@@ -8,15 +8,17 @@ of an object is of one version of it.
 import errno
 import mmap
 import os
+import random
+import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyarrow as pa
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from obstore import Bytes, GetOptions, ObjectMeta, PutMode
     from obstore.store import S3Config, S3Store
 
+T = TypeVar("T")
 ANYTHING = "*"
 """In place of a version: whatever is there is replaced."""
 MOST_BYTES = 5 << 30
@@ -46,10 +49,13 @@ PARAMETERS = (
 )
 IGNORED = ("allow_delayed_open", "allow_bucket_creation", "allow_bucket_deletion", "background_writes")
 """What pyarrow's addresses may say beside, which means nothing here."""
+_DENIED = re.compile(r"status code: 40[13]")
+"""Listings tell it only in words."""
 RETRY_S = 180.0
 """How long a request is repeated."""
 PAUSE_S, LONGEST_PAUSE_S = 0.1, 15.0
-SLOWEST_BYTES_PER_S = 1 << 20
+FIRST_BYTES, SLOWEST_BYTES_PER_S = 64 << 20, 1 << 20
+"""An upload may take as long as its size, rounded up to a power of two, takes at that speed."""
 LIST_CHUNK = 1000
 
 
@@ -70,6 +76,10 @@ class StoreError(DataError, OSError):
 
 class Unreachable(StoreError):
     """The store did not answer, or answered that it can't just now, however often it was asked."""
+
+
+class Changed(Unreachable):
+    """The object is another one than that which is being read."""
 
 
 class Refused(StoreError):
@@ -123,27 +133,32 @@ class Bucket:
         """Returns the objects and folders directly inside a folder."""
         import obstore
 
-        with self._explained(folder):
-            found = obstore.list_with_delimiter(self._store, self._key(folder))
-            folders = [pafs.FileInfo(f"{self.name}/{p}", pafs.FileType.Directory) for p in found["common_prefixes"]]
-            return folders + [_info(f"{self.name}/{m['path']}", m) for m in found["objects"]]
+        found = self._repeat(folder, lambda: obstore.list_with_delimiter(self._store, self._key(folder)))
+        folders = [pafs.FileInfo(f"{self.name}/{p}", pafs.FileType.Directory) for p in found["common_prefixes"]]
+        return folders + [_info(f"{self.name}/{m['path']}", m) for m in found["objects"]]
 
     def walk(self, folder: str) -> Iterator[tuple[str, "ObjectMeta"]]:
         """Yields path and description of all objects below a folder, from one listing."""
         import obstore
 
-        with self._explained(folder):
-            for chunk in obstore.list(self._store, self._key(folder), chunk_size=LIST_CHUNK):
-                for meta in chunk:
-                    yield f"{self.name}/{meta['path']}", meta
+        patience, last = _Patience(self._retry_s), None
+        while True:
+            try:
+                with self._explained(folder):
+                    for chunk in obstore.list(self._store, self._key(folder), offset=last, chunk_size=LIST_CHUNK):
+                        for meta in chunk:
+                            yield f"{self.name}/{meta['path']}", meta
+                            last = meta["path"]
+                return
+            except Unreachable as error:
+                patience.wait(error)
 
     def head(self, path: str) -> "ObjectMeta | None":
         """Returns size, time and ETag of an object, or None where there is none."""
         import obstore
 
         try:
-            with self._explained(path):
-                return obstore.head(self._store, self._key(path))
+            return self._repeat(path, lambda: obstore.head(self._store, self._key(path)))
         except FileNotFoundError:
             return None
 
@@ -162,15 +177,15 @@ class Bucket:
         """Returns bytes of an object.
 
         Raises:
-            Unreachable: it can't be read now, or is another one than that of the ETag.
+            Unreachable: it can't be read now.
+            Changed: it is another one than that of the ETag.
         """
         import obstore
 
         options: GetOptions = {"range": (start, end)}
         if e_tag is not None:
             options["if_match"] = e_tag
-        with self._explained(path):
-            data = obstore.get(self._store, self._key(path), options=options).bytes()
+        data = self._repeat(path, lambda: obstore.get(self._store, self._key(path), options=options).bytes())
         if len(data) != end - start:
             raise Unreachable(f"{path}: {len(data)} bytes came in place of {end - start}; run the same command again")
         return data
@@ -179,16 +194,14 @@ class Bucket:
         """Removes an object; none is no error."""
         import obstore
 
-        with self._explained(path):
-            obstore.delete(self._store, self._key(path))
+        self._repeat(path, lambda: obstore.delete(self._store, self._key(path)))
 
     def delete_dir(self, folder: str) -> None:
         """Removes all objects below a folder."""
         import obstore
 
         keys = [self._key(path) for path, _ in self.walk(folder)]
-        with self._explained(folder):
-            obstore.delete(self._store, keys)
+        self._repeat(folder, lambda: obstore.delete(self._store, keys))
 
     def put(self, scratch: Path, path: str, over: str | None) -> bool:
         """Writes an object by one PUT.
@@ -209,18 +222,7 @@ class Bucket:
         if size > MOST_BYTES:
             told = f"{path}: {size} bytes are more than one upload takes ({MOST_BYTES})"
             raise DataError(f"{told}; use smaller partitions: autosing repartition --partition-mb")
-        token, pause_s, until_s = secrets.token_hex(16), PAUSE_S, time.monotonic() + self._retry_s
-        while True:
-            try:
-                return self._put_once(scratch, path, over, token)
-            except Unreachable:
-                # It may have been carried out all the same: obstore does not repeat what is tied to what is there.
-                if self._is_ours(path, token):
-                    return True
-                if time.monotonic() + pause_s > until_s:
-                    raise
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        return self._repeat(path, partial(self._put_once, scratch, path, over, secrets.token_hex(16)))
 
     def _put_once(self, scratch: Path, path: str, over: str | None, token: str) -> bool:
         import obstore
@@ -230,23 +232,20 @@ class Bucket:
         with scratch.open("rb") as file:
             size = scratch.stat().st_size
             content = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
-            store = self._client(120.0 + size / SLOWEST_BYTES_PER_S)
-            with self._explained(path):
-                try:
-                    obstore.put(
-                        store, self._key(path), content, attributes={DRAFT: token}, mode=mode, use_multipart=False
-                    )
-                except (AlreadyExistsError, PreconditionError, FileNotFoundError):
-                    return self._is_ours(path, token)
+            store = self._client(size)
+            try:
+                obstore.put(store, self._key(path), content, attributes={DRAFT: token}, mode=mode, use_multipart=False)
+            except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+                # The one before may have been carried out, and its answer have been lost.
+                return self._is_ours(path, token)
         return True
 
     def _is_ours(self, path: str, token: str) -> bool:
         import obstore
 
         try:
-            with self._explained(path):
-                found = obstore.get(self._store, self._key(path), options={"head": True})
-                return found.attributes.get(DRAFT) == token
+            found = self._repeat(path, lambda: obstore.get(self._store, self._key(path), options={"head": True}))
+            return found.attributes.get(DRAFT) == token
         except FileNotFoundError:
             return False
 
@@ -262,9 +261,14 @@ class Bucket:
 
     @cached_property
     def _store(self) -> "S3Store":
-        return self._client(120.0)
+        return self._client(0)
 
-    def _client(self, timeout_s: float) -> "S3Store":
+    def _client(self, size: int) -> "S3Store":
+        """Returns a client that is patient enough for objects of a size; there are few."""
+        return _client(self, max(size - 1, FIRST_BYTES - 1).bit_length())
+
+    def connect(self, timeout_s: float) -> "S3Store":
+        """Returns a new client."""
         from obstore.store import S3Store
 
         told = self._told
@@ -314,6 +318,21 @@ class Bucket:
         except OSError as error:
             raise UsageError(f"{self._shown}: its region is unknown ({error}); set AWS_REGION") from error
 
+    def _repeat(self, path: str, work: Callable[[], T]) -> T:
+        """Returns `work()`, repeated with growing pauses while the store is unreachable.
+
+        obstore repeats what is answered by an error or not at all, but no answer that breaks off.
+        """
+        patience = _Patience(self._retry_s)
+        while True:
+            try:
+                with self._explained(path):
+                    return work()
+            except Changed:
+                raise
+            except Unreachable as error:
+                patience.wait(error)
+
     @contextmanager
     def _explained(self, path: str) -> Iterator[None]:
         """Turns what obstore raises into our errors.
@@ -321,20 +340,46 @@ class Bucket:
         Raises:
             FileNotFoundError: there is no such object.
             Unreachable: the store can't just now.
+            Changed: the object is another one by now.
             Refused: it does not allow it.
         """
         from obstore import exceptions as told
 
         try:
             yield
-        except (told.PermissionDeniedError, told.UnauthenticatedError) as error:
-            way = "check the credentials (AWS_ACCESS_KEY_ID, ...) and what they allow on the bucket"
-            raise Refused(f"s3://{path}: the store refuses: {_said(error)}; {way}") from error
         except (told.AlreadyExistsError, told.PreconditionError) as error:
-            raise Unreachable(f"s3://{path} was written again meanwhile; run the same command again") from error
+            raise Changed(f"s3://{path} was written again meanwhile; run the same command again") from error
         except told.BaseError as error:
+            is_denied = isinstance(error, (told.PermissionDeniedError, told.UnauthenticatedError))
+            if is_denied or _DENIED.search(_said(error)):
+                way = "check the credentials (AWS_ACCESS_KEY_ID, ...) and what they allow on the bucket"
+                raise Refused(f"s3://{path}: the store refuses: {_said(error)}; {way}") from error
+            if "NoSuchBucket" in _said(error):
+                raise Refused(
+                    f"s3://{path}: there is no bucket {self.name}; create it, or correct the address"
+                ) from error
             way = "run the same command again: what is committed stays"
             raise Unreachable(f"s3://{path}: the store does not answer as it should: {_said(error)}; {way}") from error
+
+
+class _Patience:
+    """How long something is tried again, with growing pauses."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until_s, self._pause_s = time.monotonic() + seconds, PAUSE_S
+
+    def wait(self, error: Exception) -> None:
+        """Pauses, or raises the error where patience is at its end."""
+        pause_s = self._pause_s * random.uniform(0.5, 1)
+        if time.monotonic() + pause_s > self._until_s:
+            raise error
+        time.sleep(pause_s)
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+
+@lru_cache(maxsize=64)
+def _client(bucket: Bucket, bits: int) -> "S3Store":
+    return bucket.connect(FIRST_BYTES / SLOWEST_BYTES_PER_S + 2**bits / SLOWEST_BYTES_PER_S)
 
 
 class ObjectReader:

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -177,7 +178,7 @@ class Store:
             return Draft(self, Path(tempfile.mkdtemp(prefix="autosing-")) / parts[-1], target)
         folder = Path(target).parent
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"{TEMPORARY}{parts[-1]}.{os.getpid()}-{secrets.token_hex(4)}"
+        name = f"{TEMPORARY}{parts[-1]}.{socket.gethostname()}.{os.getpid()}-{secrets.token_hex(4)}"
         return Draft(self, folder / name, target)
 
     @contextmanager
@@ -224,10 +225,14 @@ class Store:
             return
 
     def remove_leftovers(self, folder: str, name: str) -> None:
-        """Removes what killed runs left of `name` in `folder` (local only: elsewhere nothing unfinished is visible)."""
+        """Removes what killed runs left of `name` in `folder` (local only: elsewhere nothing unfinished is visible).
+
+        What a process that lives is making stays, and so does what another host made, of which nobody here can tell.
+        """
         if self.is_local:
             for file in self.files(folder):
-                if file.startswith(f"{TEMPORARY}{name}."):
+                maker = re.match(rf"{re.escape(f'{TEMPORARY}{name}.{socket.gethostname()}')}\.(\d+)-", file)
+                if maker and not _lives(int(maker[1])):
                     self.remove(folder, file)
 
 
@@ -297,6 +302,16 @@ class Draft:
         self.scratch.unlink(missing_ok=True)
         if not self.store.is_local:
             shutil.rmtree(self.scratch.parent, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return pid != os.getpid()
 
 
 def seconds_ns(time: datetime) -> int:
