@@ -125,6 +125,7 @@ class FaultyS3(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: FaultyS3
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -154,6 +154,16 @@ def test_credentials_that_are_not_enough_are_told(s3: FaultyS3) -> None:
         Store(s3.url).files()
 
 
+def test_a_bucket_that_is_not_there_is_told(s3: FaultyS3) -> None:
+    store = Store(s3.url.replace(s3.bucket, "no-such-bucket"))
+    draft = store.draft("0", "file.txt")
+    draft.scratch.write_text("text")
+    for attempt in (store.files, draft.publish):
+        with pytest.raises(Refused, match="there is no bucket no-such-bucket; create it, or correct the address"):
+            attempt()
+    draft.discard()
+
+
 def test_what_is_read_of_an_object_is_of_one_version(s3: FaultyS3) -> None:
     store = Store(s3.url)
     for text in ("first " * 10, "other " * 10):

@@ -51,6 +51,7 @@ IGNORED = ("allow_delayed_open", "allow_bucket_creation", "allow_bucket_deletion
 """What pyarrow's addresses may say beside, which means nothing here."""
 _DENIED = re.compile(r"status code: 40[13]")
 """Listings tell it only in words."""
+_NO_BUCKET = "NoSuchBucket"
 RETRY_S = 180.0
 """How long a request is repeated."""
 PAUSE_S, LONGEST_PAUSE_S = 0.1, 15.0
@@ -235,7 +236,9 @@ class Bucket:
             store = self._client(size)
             try:
                 obstore.put(store, self._key(path), content, attributes={DRAFT: token}, mode=mode, use_multipart=False)
-            except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+            except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
+                if _NO_BUCKET in str(error):
+                    raise
                 # The one before may have been carried out, and its answer have been lost.
                 return self._is_ours(path, token)
         return True
@@ -333,6 +336,9 @@ class Bucket:
             except Unreachable as error:
                 patience.wait(error)
 
+    def _no_bucket(self, path: str) -> Refused:
+        return Refused(f"s3://{path}: there is no bucket {self.name}; create it, or correct the address")
+
     @contextmanager
     def _explained(self, path: str) -> Iterator[None]:
         """Turns what obstore raises into our errors.
@@ -349,15 +355,17 @@ class Bucket:
             yield
         except (told.AlreadyExistsError, told.PreconditionError) as error:
             raise Changed(f"s3://{path} was written again meanwhile; run the same command again") from error
+        except FileNotFoundError as error:
+            if _NO_BUCKET in str(error):
+                raise self._no_bucket(path) from error
+            raise
         except told.BaseError as error:
             is_denied = isinstance(error, (told.PermissionDeniedError, told.UnauthenticatedError))
             if is_denied or _DENIED.search(_said(error)):
                 way = "check the credentials (AWS_ACCESS_KEY_ID, ...) and what they allow on the bucket"
                 raise Refused(f"s3://{path}: the store refuses: {_said(error)}; {way}") from error
-            if "NoSuchBucket" in _said(error):
-                raise Refused(
-                    f"s3://{path}: there is no bucket {self.name}; create it, or correct the address"
-                ) from error
+            if _NO_BUCKET in str(error):
+                raise self._no_bucket(path) from error
             way = "run the same command again: what is committed stays"
             raise Unreachable(f"s3://{path}: the store does not answer as it should: {_said(error)}; {way}") from error
 
