@@ -1,7 +1,5 @@
 """Runs on an S3 server on a bad day end with the values of an undisturbed local store, or tell what is wrong."""
 
-import json
-import os
 import pickle
 import subprocess
 import sys
@@ -206,77 +204,3 @@ def test_a_store_travels_to_other_processes(s3: FaultyS3) -> None:
 def test_an_address_with_an_unknown_word_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"s3://songs/set: 'reigon' is unknown; there are: scheme, endpoint_override"):
         Store("s3://key:secret@songs/set?reigon=here").files()
-
-
-DRIVER = """
-import json, sys
-from pathlib import Path
-from toy_stages import toy_graph
-from autosing.pipeline.dataset import Dataset
-from autosing.pipeline.progress import Progress
-from autosing.pipeline.run import RunOptions, process
-url, artefacts, gain = sys.argv[1:]
-graph = toy_graph(artefacts, gain=float(gain), pause_s=0.05)
-dataset = Dataset(url)
-print("READY", flush=True)
-sys.stdin.readline()
-targets = ["probe", "letters", "level", "doubled", "above"]
-report = process(dataset, graph, targets, RunOptions(executor="local"), progress=Progress(0, quiet=True))
-rows = {name: total.rows for name, total in report.instances.items()}
-print(json.dumps({"rows": rows, "found": report.found, "failed": report.failed}))
-sys.exit(report.exit_code)
-"""
-PARTITIONS = 8
-
-
-def two_drivers(url: str, artefacts: Path, gain: float = 1.0) -> list[dict[str, Any]]:
-    """Returns what two drivers report that begin at one moment."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", DRIVER, url, str(artefacts), str(gain)]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
-    drivers = [subprocess.Popen(command, **pipes) for _ in range(2)]
-    for driver in drivers:
-        assert driver.stdout is not None
-        assert driver.stdout.readline() == "READY\n"
-    for driver in drivers:
-        assert driver.stdin is not None
-        driver.stdin.write("\n")
-        driver.stdin.flush()
-    told = [driver.communicate(timeout=100)[0] for driver in drivers]
-    assert [driver.returncode for driver in drivers] == [0, 0], told
-    return [json.loads(t) for t in told]
-
-
-def check_shared_work(reports: list[dict[str, Any]], n_songs: int) -> None:
-    """Checks that each file was made by one of two drivers, that both worked, and that each saw the other's work."""
-    for name in ALL:
-        assert sum(r["rows"].get(name, 0) for r in reports) == n_songs
-    assert all(r["found"] and r["rows"] and not r["failed"] for r in reports)
-
-
-@pytest.mark.parametrize("faults", [[], [Fault("lost", 0.05), Fault("503", 0.05)]], ids=["quiet", "bad day"])
-def test_two_drivers_share_a_data_set_on_s3(s3: FaultyS3, tmp_path: Path, faults: list[Fault]) -> None:
-    local = toy_dataset(str(tmp_path / "local"), PARTITIONS)
-    toy_dataset(s3.url, PARTITIONS)
-    for gain in (1.0, 2.0):  # All is missing; then much is stale.
-        s3.faults, s3.puts = faults, type(s3.puts)()
-        reports = two_drivers(s3.url, tmp_path / "artefacts", gain)
-        s3.faults = []
-        run(local, tmp_path / "apart", gain=gain)
-        assert column_values(s3.url) == column_values(local)
-        written = [n for path, n in s3.puts.items() if path.endswith(("level.parquet", "doubled.parquet"))]
-        assert written == [1] * 2 * PARTITIONS
-        if gain == 1.0:
-            check_shared_work(reports, 3 * PARTITIONS)
-    assert all(s3.counts[fault.kind] > 0 for fault in faults)
-
-
-def test_two_drivers_share_a_local_data_set(tmp_path: Path) -> None:
-    local = toy_dataset(str(tmp_path / "local"), PARTITIONS)
-    shared = toy_dataset(str(tmp_path / "shared"), PARTITIONS)
-    for gain in (1.0, 2.0):
-        reports = two_drivers(shared, tmp_path / "artefacts", gain)
-        run(local, tmp_path / "apart", gain=gain)
-        assert column_values(shared) == column_values(local)
-        if gain == 1.0:
-            check_shared_work(reports, 3 * PARTITIONS)

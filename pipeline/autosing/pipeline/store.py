@@ -311,7 +311,7 @@ def _lives(pid: int) -> bool:
         return False
     except PermissionError:
         pass
-    return pid != os.getpid()
+    return True
 
 
 def seconds_ns(time: datetime) -> int:
