@@ -37,6 +37,10 @@ _TAGS = ("ETag", "etag", "generation", "md5Hash", "created", "ino")
 """Where file systems of fsspec tell what changes whenever an object is written."""
 
 
+class NoSuchFile(DataError):
+    """A file that is to be read is not there."""
+
+
 @dataclass(frozen=True)
 class Stamp:
     """What tells cheaply that a file is still the same one: its size and its modification time."""
@@ -156,20 +160,23 @@ class Store:
         """Returns a random-access file for reading.
 
         Raises:
-            DataError: there is no such file.
+            NoSuchFile: there is none.
         """
         path = self.path(*parts)
         try:
             return self.fs.open_input_file(path)
-        except FileNotFoundError as error:
-            raise DataError(f"{path} does not exist") from error
+        except OSError as error:
+            if not (isinstance(error, FileNotFoundError) or (self.is_local and Path(path).is_dir())):
+                raise
+            raise NoSuchFile(f"{path} does not exist") from error
 
     def read_text(self, *parts: str) -> str | None:
         """Returns a small text file, or None where there is none."""
-        if self.stamp(*parts) is None:
+        try:
+            with self.open(*parts) as file:
+                return bytes(file.read()).decode("utf-8")
+        except NoSuchFile:
             return None
-        with self.open(*parts) as file:
-            return bytes(file.read()).decode("utf-8")
 
     def draft(self, *parts: str) -> "Draft":
         """Returns a local scratch file that appears under the name when it is published."""
