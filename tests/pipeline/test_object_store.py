@@ -1,17 +1,11 @@
 """Data sets on object stores hold the same values as on a local disk."""
 
-import shutil
-import socket
-import subprocess
-import time
-import urllib.error
-import urllib.request
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from s3_faults import FaultyS3
 from toy_stages import column_values, toy_dataset, toy_graph, toy_songs
 
 from autosing.pipeline.dataset import Dataset
@@ -43,39 +37,6 @@ def in_memory() -> str:
     return f"memory://{uuid.uuid4().hex}/set"
 
 
-@pytest.fixture
-def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a data set in a bucket of a moto server, where one is installed."""
-    program = shutil.which("moto_server")
-    if program is None:
-        pytest.skip("moto_server is not installed")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
-        monkeypatch.setenv(name, "true")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with (tmp_path / "moto.log").open("w") as log:
-        server = subprocess.Popen([program, "-p", str(port)], stdout=log, stderr=log)
-    try:
-        _make_bucket(f"http://127.0.0.1:{port}/songs")
-        # Moto's answer to a multipart upload is not what Arrow expects; small files go in one request.
-        yield f"s3://songs/set?scheme=http&endpoint_override=127.0.0.1:{port}&region=us-east-1&allow_delayed_open=true"
-    finally:
-        server.kill()
-        server.wait()
-
-
-def _make_bucket(address: str) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            with urllib.request.urlopen(urllib.request.Request(address, method="PUT")):
-                return
-        except urllib.error.URLError:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-
-
 def check_a_whole_life(url: str, artefacts: Path, expected: dict[str, Any]) -> None:
     """Ingests, processes, reads, appends and heals."""
     toy_dataset(url)
@@ -98,9 +59,8 @@ def test_a_store_in_memory_holds_the_same_values(in_memory: str, tmp_path: Path,
     check_a_whole_life(in_memory, tmp_path / "artefacts", expected)
 
 
-@pytest.mark.slow
-def test_an_s3_server_holds_the_same_values(s3: str, tmp_path: Path, expected: dict[str, Any]) -> None:
-    check_a_whole_life(s3, tmp_path / "artefacts", expected)
+def test_an_s3_server_holds_the_same_values(s3: FaultyS3, tmp_path: Path, expected: dict[str, Any]) -> None:
+    check_a_whole_life(s3.url, tmp_path / "artefacts", expected)
 
 
 def test_an_artefact_on_an_object_store_is_refused_with_the_way_out(in_memory: str) -> None:

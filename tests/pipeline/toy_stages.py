@@ -1,6 +1,7 @@
 """A toy graph for tests of plan and run: cheap stages whose results are easy to foresee."""
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -29,6 +30,7 @@ class Level(Stage):
 
     gain: float = 1.0
     audio: AudioName = "voice"
+    pause_s: float = field(default=0.0, metadata=NOT_IN_DEFINITION)
     killer: str = field(default="", metadata=NOT_IN_DEFINITION)
 
     def columns(self) -> tuple[Column, ...]:
@@ -40,6 +42,7 @@ class Level(Stage):
     def _level(self, song: Song) -> Row:
         if self.killer and song.id == self.killer:
             os._exit(9)
+        time.sleep(self.pause_s)
         n = frames(song.n_samples, song.sample_rate, RATE * 2)
         wave = np.abs(song.mono(self.audio))
         return {"level": np.array([part.mean() if len(part) else 0 for part in np.array_split(wave, n)]) * self.gain}

@@ -172,7 +172,9 @@ def _show_report(report: "RunReport", as_json: bool) -> None:
         print(f"partition {number}: {name} has {errors} errors in {rows} songs; look at them with: autosing errors")
     if report.stopped:
         print("told to end before all was done; run the same command again")
-    elif not report.instances and not report.failed:
+    elif not report.instances and not report.failed and not report.found:
         print("nothing to do")
+    if report.found:
+        print(f"another run has made {', '.join(f'{name} in {n} partitions' for name, n in report.found.items())}")
     if report.instances or report.failed:
         print(f"{report.audio_s / 3600:.2f} h of audio in {report.wall_s:.1f} s (start-up {report.start_up_s:.1f} s)")

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from autosing.pipeline.record import RECORD_KEY, ColumnDigest, Record
 from autosing.pipeline.schema import Column
 from autosing.pipeline.seal import EMPTY, seal
-from autosing.pipeline.store import Store
+from autosing.pipeline.store import NoSuchFile, Store
 from autosing.signal.errors import DataError, RowError, SchemaMismatch
 
 ROW_GROUP_BYTES = 32 << 20
@@ -155,10 +155,11 @@ def read_record(store: Store, folder: str, instance: str) -> Record | None:
         DataError: the file is damaged or was not written by autosing.
     """
     name = f"{instance}.parquet"
-    if store.stamp(folder, name) is None:
+    try:
+        with open_parquet(store, folder, name) as file:
+            raw = (file.metadata.metadata or {}).get(RECORD_KEY)
+    except NoSuchFile:
         return None
-    with open_parquet(store, folder, name) as file:
-        raw = (file.metadata.metadata or {}).get(RECORD_KEY)
     if raw is None:
         raise DataError(f"{store.path(folder, name)} has no commit record; it was not written by autosing")
     return Record.of_json(raw, store.path(folder, name))

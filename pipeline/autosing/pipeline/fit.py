@@ -1,20 +1,22 @@
 """Fits artefacts once on a data set's own columns, on songs that are sampled evenly over its partitions."""
 
 import json
+import os
 import random
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from autosing.pipeline.artefact import FitRecord
+from autosing.pipeline.artefact import FitRecord, fit_changes, read_fit
 from autosing.pipeline.dataset import PROBE, Dataset, Partition, split_address
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.model_digest import FIT_RECORD
 from autosing.pipeline.plan import recomputed
 from autosing.pipeline.stage import FitSource, FittedStage, fitted
-from autosing.pipeline.store import TEMPORARY, explained_refusals
+from autosing.pipeline.store import TEMPORARY, Store, explained_refusals
 from autosing.pipeline.work import Group, Models
 from autosing.signal.errors import UsageError
 
@@ -35,12 +37,20 @@ def fit(dataset: Dataset, graph: Graph, name: str) -> FitRecord:
             f"give a folder that every worker sees: --set {name}.{stage.artefact_setting}=FOLDER"
         )
     folder = Path(stage.artefact)
-    draft = folder.with_name(f"{TEMPORARY}{folder.name}")
+    draft = folder.with_name(f"{TEMPORARY}{folder.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    store, place = Store(stage.artefact), (FIT_RECORD,)
     with explained_refusals(stage.artefact):
-        shutil.rmtree(draft, ignore_errors=True)
+        before = store.version(*place)
         draft.mkdir(parents=True)
-        record = _fit_into(draft, stage, DatasetFitSource(dataset, graph, name, stage.fit_settings()), graph, name)
-        _put_in_place(draft, folder)
+        try:
+            record = _fit_into(draft, stage, DatasetFitSource(dataset, graph, name, stage.fit_settings()), graph, name)
+            other = read_fit(folder) if store.version(*place) != before else None
+            if other and not fit_changes(other, stage, graph.input_definitions(name)):
+                record = other  # Another run has fitted it meanwhile, and its columns are of that.
+            else:
+                _put_in_place(draft, folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     graph.forget_definitions()
     return record
 

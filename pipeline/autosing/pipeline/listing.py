@@ -2,20 +2,20 @@
 
 import os
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow.fs as pafs
 
-from autosing.pipeline.store import Stamp, Store
+from autosing.pipeline.bucket import Bucket
+from autosing.pipeline.store import Stamp, Store, seconds_ns, tag_of
 from autosing.signal.errors import DataError
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 ENDING = ".parquet"
 INDEX = "index"
-_TAGS = ("ETag", "etag", "generation", "md5Hash", "created", "ino")
-"""Where file systems of fsspec tell what changes whenever an object is written."""
-_SECOND_NS = 10**9
 
 
 class Mark(NamedTuple):
@@ -67,12 +67,12 @@ def mark_of(store: Store, *parts: str) -> Mark | None:
     try:
         if store.is_local:
             return local_mark(Path(path).stat())
-        if (foreign := _foreign(store.fs)) is not None:
-            return _foreign_mark(path, foreign.info(path))
+        if isinstance(store.fs, Bucket):
+            meta = store.fs.head(path)
+            return _object_mark(meta) if meta else None
+        return _foreign_mark(path, store.foreign.info(path))
     except FileNotFoundError:
         return None
-    info = store.fs.get_file_info(path)
-    return _arrow_mark(store.fs, info) if info.type == pafs.FileType.File else None
 
 
 def local_mark(status: os.stat_result) -> Mark:
@@ -110,31 +110,20 @@ def _local_folder(path: str) -> Iterator[tuple[str, Mark]]:
 def _remote(store: Store, *parts: str) -> Iterator[tuple[str, str, Mark]]:
     """Yields folder, name and mark of the files in the folders of a data set, or in one of them."""
     root, place = store.path().rstrip("/"), store.path(*parts).rstrip("/")
-    if (foreign := _foreign(store.fs)) is not None:
-        found = foreign.find(place, detail=True)
-        told = ((path, _foreign_mark(path, info)) for path, info in found.items())
+    if isinstance(store.fs, Bucket):
+        told = ((path, _object_mark(meta)) for path, meta in store.fs.walk(place))
     else:
-        infos = store.fs.get_file_info(pafs.FileSelector(place, allow_not_found=True, recursive=True))
-        told = ((i.path, _arrow_mark(store.fs, i)) for i in infos if i.type == pafs.FileType.File)
+        found = store.foreign.find(place, detail=True)
+        told = ((path, _foreign_mark(path, info)) for path, info in found.items())
     for path, mark in told:
         folder, _, name = path[len(root) + 1 :].rpartition("/")
         yield folder, name, mark
 
 
-def _foreign(fs: pafs.FileSystem) -> Any:
-    """Returns the file system of fsspec behind one of pyarrow; None where there is none."""
-    is_foreign = isinstance(fs, pafs.PyFileSystem) and isinstance(fs.handler, pafs.FSSpecHandler)
-    return fs.handler.fs if is_foreign else None
-
-
 def _foreign_mark(path: str, info: dict[str, Any]) -> Mark:
     like_stamp = pafs.FileInfo(path, pafs.FileType.File, size=info["size"], mtime=info.get("mtime"))
-    told = next((info[key] for key in _TAGS if info.get(key)), "")
-    tag = str(told.timestamp() if isinstance(told, datetime) else told)
-    return Mark(info["size"], like_stamp.mtime_ns or 0, tag)
+    return Mark(info["size"], like_stamp.mtime_ns or 0, tag_of(info))
 
 
-def _arrow_mark(fs: pafs.FileSystem, info: pafs.FileInfo) -> Mark:
-    mtime_ns = info.mtime_ns or 0
-    # A look at one object of S3 tells whole seconds, a listing of some servers more.
-    return Mark(info.size, mtime_ns - mtime_ns % _SECOND_NS if fs.type_name == "s3" else mtime_ns)
+def _object_mark(meta: "ObjectMeta") -> Mark:
+    return Mark(meta["size"], seconds_ns(meta["last_modified"]), meta["e_tag"] or "")

@@ -1,6 +1,7 @@
 """What to compute next: tasks for partitions with due columns, and fits between them. Knows no executor."""
 
 import errno
+import random
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -24,13 +25,14 @@ SAVE_EVERY_S = 600.0
 
 @dataclass(frozen=True)
 class Task:
-    """One fused pass over one partition."""
+    """One fused pass over one partition; what is in `again` is computed although it is fresh."""
 
     partition: int
     names: tuple[str, ...]
     extra: tuple[str, ...] = ()
     gpus: float = 0.0
     cpus: float = 1.0
+    again: tuple[str, ...] = ()
 
 
 @dataclass
@@ -42,6 +44,7 @@ class RunReport:
         failed: message by partition that could not be processed at all.
         flagged: partitions and instances with more than 5 % and at least 10 own errors.
         fits: what was fitted.
+        found: how many column files another run had made since this one began, by instance.
         stopped: whether it was told to end before all was done.
     """
 
@@ -53,6 +56,7 @@ class RunReport:
     failed: dict[int, str] = field(default_factory=dict)
     flagged: list[tuple[int, str, int, int]] = field(default_factory=list)
     fits: list[str] = field(default_factory=list)
+    found: dict[str, int] = field(default_factory=dict)
     stopped: bool = False
     _audio_s: dict[int, float] = field(default_factory=dict, repr=False)
 
@@ -63,6 +67,10 @@ class RunReport:
 
     def add(self, result: GroupResult) -> None:
         """Adds one pass to the totals."""
+        for name in result.found:
+            self.found[name] = self.found.get(name, 0) + 1
+        if not result.instances:
+            return
         self.tasks += 1
         before_s = self._audio_s.get(result.partition, 0.0)
         self._audio_s[result.partition] = max(before_s, result.audio_s)
@@ -96,6 +104,7 @@ class Scheduler:
         self._open = deque(self._snapshot.numbers)
         self._waiting: list[int] = []
         self._last: dict[int, tuple[str, ...]] = {}
+        self._is_alone = True
         self._saved = time.monotonic()
 
     @property
@@ -124,13 +133,22 @@ class Scheduler:
     def finished(self, task: Task, result: GroupResult) -> None:
         """Takes in a finished task; its partition is looked at again."""
         self.report.add(result)
-        self.tell("done", **asdict(replace(result, commits={})))
+        self.tell("done", **asdict(replace(result, commits={}, found={})) | {"found": [*result.found]})
         self._forced.get(task.partition, set()).difference_update(task.names)
         self._last[task.partition] = task.names
-        self._snapshot.committed(task.partition, result.commits)
+        self._snapshot.committed(task.partition, {**result.commits, **result.found})
+        if result.found and self._is_alone:
+            self._part_ways()
         self._open.appendleft(task.partition)
         if time.monotonic() - self._saved > SAVE_EVERY_S:
             self.save()
+
+    def _part_ways(self) -> None:
+        """Goes on in an order of its own: another run works on the data set, and began where this one did."""
+        self._is_alone = False
+        order = list(self._open)
+        random.shuffle(order)
+        self._open = deque(order)
 
     def failed(self, task: Task, message: str) -> None:
         """Takes in that a partition can't be processed; the others go on."""
@@ -187,7 +205,8 @@ class Scheduler:
         extra = tuple(recomputed(self.graph, chosen))
         for name in (*chosen, *extra):
             self.graph.check_reads(name)
-        return Task(number, chosen, extra, max(r.gpus for r in needs), max(r.cpus for r in needs))
+        again = tuple(n for n in chosen if n in self._forced.get(number, ()))
+        return Task(number, chosen, extra, max(r.gpus for r in needs), max(r.cpus for r in needs), again)
 
     def _one_kind(self, names: Sequence[str]) -> list[str]:
         """Returns those that need no GPU, or all where nothing can run without one."""

@@ -1,7 +1,8 @@
 """Where a data set lies: a local folder or an object store, behind one small interface.
 
 Local files appear by fsync and rename. An object store shows an object only when it is complete, so a file is
-written to local scratch first and uploaded in one go.
+written to local scratch first and uploaded in one go. Publishing may be tied to what is there: of two runs that make
+one file, the second learns that the first has made it.
 """
 
 import errno
@@ -9,22 +10,35 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from autosing.pipeline.bucket import ANYTHING, Bucket
 from autosing.signal.errors import DataError, UsageError
 
 TEMPORARY = ".tmp-"
 DRAFT = re.compile(r"\.tmp-.+\.\d+-[0-9a-f]{8}")
 """Names of files in the making; what a killed process leaves of one keeps its name."""
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 REFUSALS = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM})
+
+
+_TAGS = ("ETag", "etag", "generation", "md5Hash", "created", "ino")
+"""Where file systems of fsspec tell what changes whenever an object is written."""
+
+
+class NoSuchFile(DataError):
+    """A file that is to be read is not there."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,7 @@ class Store:
     """A folder on a local disk or an object store.
 
     Args:
-        url: a path, or a URL that pyarrow (`s3://`, `gs://`, `file://`) or fsspec (any other scheme) knows.
+        url: a path, `s3://` (see `bucket.Bucket`), or `file://`, or a URL that fsspec knows (`gs://`, ...).
     """
 
     url: str
@@ -61,25 +75,34 @@ class Store:
         return isinstance(self.fs, pafs.LocalFileSystem)
 
     @cached_property
-    def _resolved(self) -> tuple[pafs.FileSystem, str]:
+    def _resolved(self) -> tuple[pafs.FileSystem | Bucket, str]:
         scheme = self.url.split("://", 1)[0] if "://" in self.url else ""
         if not scheme:
             return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.url))
         try:
-            if scheme in ("s3", "gs", "gcs", "file", "hdfs"):
+            if scheme == "s3":
+                bucket = Bucket(self.url)
+                return bucket, bucket.folder
+            if scheme == "file":
                 fs, path = pafs.FileSystem.from_uri(self.url)
                 return fs, path.rstrip("/")
             import fsspec
 
-            foreign, path = fsspec.core.url_to_fs(self.url)
+            foreign, path = fsspec.core.url_to_fs(self.url, use_listings_cache=False)  # Others write, too.
             return pafs.PyFileSystem(pafs.FSSpecHandler(foreign)), str(path).rstrip("/")
         except (ValueError, ImportError, pa.ArrowException) as error:
             raise UsageError(f"{self.url}: this address can't be opened: {error}") from error
 
     @property
-    def fs(self) -> pafs.FileSystem:
-        """The pyarrow file system."""
+    def fs(self) -> pafs.FileSystem | Bucket:
+        """The file system."""
         return self._resolved[0]
+
+    @property
+    def foreign(self) -> Any:
+        """The file system of fsspec; None where it is another."""
+        handler = getattr(self.fs, "handler", None)
+        return handler.fs if isinstance(handler, pafs.FSSpecHandler) else None
 
     def path(self, *parts: str) -> str:
         """Returns the path of a file inside, as the file system names it."""
@@ -101,37 +124,59 @@ class Store:
         ]
 
     def _list(self, *parts: str) -> list[pafs.FileInfo]:
-        selector = pafs.FileSelector(self.path(*parts), allow_not_found=True)
+        selector = pafs.FileSelector(place := self.path(*parts), allow_not_found=True)
         try:
-            return sorted(self.fs.get_file_info(selector), key=lambda i: i.base_name)
+            found = self.fs.infos(place) if isinstance(self.fs, Bucket) else self.fs.get_file_info(selector)
+            return sorted(found, key=lambda i: i.base_name)
         except NotADirectoryError as error:
-            raise DataError(f"{self.path(*parts)} is a file; a data set is a folder") from error
+            raise DataError(f"{place} is a file; a data set is a folder") from error
 
     def stamp(self, *parts: str) -> Stamp | None:
         """Returns the size and time of a file, or None where there is none."""
+        if isinstance(self.fs, Bucket):
+            meta = self.fs.head(self.path(*parts))
+            return meta and Stamp(meta["size"], seconds_ns(meta["last_modified"]))
         info = self.fs.get_file_info(self.path(*parts))
         if info.type != pafs.FileType.File:
             return None
         return Stamp(info.size, info.mtime_ns or 0)
 
+    def version(self, *parts: str) -> str | None:
+        """Returns what changes whenever a file is written, or None where there is none."""
+        path = self.path(*parts)
+        try:
+            if self.is_local:
+                status = Path(path).stat()
+                return f"{status.st_ino}.{status.st_size}.{status.st_mtime_ns}"
+            if self.foreign is not None:
+                info = self.foreign.info(path)
+                return f"{info['size']}.{info.get('mtime')}.{tag_of(info)}"
+        except FileNotFoundError:
+            return None
+        meta = self.fs.head(path) if isinstance(self.fs, Bucket) else None
+        return meta and meta["e_tag"]
+
     def open(self, *parts: str) -> pa.NativeFile:
         """Returns a random-access file for reading.
 
         Raises:
-            DataError: there is no such file.
+            NoSuchFile: there is none.
         """
         path = self.path(*parts)
         try:
             return self.fs.open_input_file(path)
-        except FileNotFoundError as error:
-            raise DataError(f"{path} does not exist") from error
+        except OSError as error:
+            if not (isinstance(error, FileNotFoundError) or (self.is_local and Path(path).is_dir())):
+                raise
+            raise NoSuchFile(f"{path} does not exist") from error
 
     def read_text(self, *parts: str) -> str | None:
         """Returns a small text file, or None where there is none."""
-        if self.stamp(*parts) is None:
+        try:
+            with self.open(*parts) as file:
+                return bytes(file.read()).decode("utf-8")
+        except NoSuchFile:
             return None
-        with self.open(*parts) as file:
-            return bytes(file.read()).decode("utf-8")
 
     def draft(self, *parts: str) -> "Draft":
         """Returns a local scratch file that appears under the name when it is published."""
@@ -140,16 +185,32 @@ class Store:
             return Draft(self, Path(tempfile.mkdtemp(prefix="autosing-")) / parts[-1], target)
         folder = Path(target).parent
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"{TEMPORARY}{parts[-1]}.{os.getpid()}-{secrets.token_hex(4)}"
+        name = f"{TEMPORARY}{parts[-1]}.{socket.gethostname()}.{os.getpid()}-{secrets.token_hex(4)}"
         return Draft(self, folder / name, target)
 
     @contextmanager
     def writing(self, *parts: str) -> Iterator[Path]:
         """Yields a scratch path; what was written there appears under the name when the block succeeds."""
+        with self._writing(ANYTHING, *parts) as path:
+            yield path
+
+    @contextmanager
+    def creating(self, *parts: str) -> Iterator[Path]:
+        """Yields a scratch path; what was written there appears under the name if there is no such file yet.
+
+        Raises:
+            DataError: somebody else has written it meanwhile.
+        """
+        with self._writing(None, *parts) as path:
+            yield path
+
+    @contextmanager
+    def _writing(self, over: str | None, *parts: str) -> Iterator[Path]:
         draft = self.draft(*parts)
         try:
             yield draft.scratch
-            draft.publish()
+            if not draft.publish(over):
+                raise DataError(f"{draft.target} was written by another run meanwhile; run the same command again")
         finally:
             draft.discard()
 
@@ -171,10 +232,14 @@ class Store:
             return
 
     def remove_leftovers(self, folder: str, name: str) -> None:
-        """Removes what killed runs left of `name` in `folder` (local only: elsewhere nothing unfinished is visible)."""
+        """Removes what killed runs left of `name` in `folder` (local only: elsewhere nothing unfinished is visible).
+
+        What a process that lives is making stays, and so does what another host made, of which nobody here can tell.
+        """
         if self.is_local:
             for file in self.files(folder):
-                if file.startswith(f"{TEMPORARY}{name}."):
+                maker = re.match(rf"{re.escape(f'{TEMPORARY}{name}.{socket.gethostname()}')}\.(\d+)-", file)
+                if maker and not _lives(int(maker[1])):
                     self.remove(folder, file)
 
 
@@ -186,29 +251,58 @@ class Draft:
     scratch: Path
     target: str
 
-    def publish(self) -> None:
-        """Makes the finished file appear under its name."""
+    def publish(self, over: str | None = ANYTHING) -> bool:
+        """Makes the finished file appear under its name.
+
+        Args:
+            over: the version of the file (`Store.version`) that it may replace; None: there must be none; `ANYTHING`:
+                whatever is there. Local files and object stores behind fsspec are looked at just before; S3 compares by
+                itself, and where nothing may be there local disks do, too.
+
+        Returns:
+            Whether it is there. If not, somebody else's file is.
+        """
+        if isinstance(self.store.fs, Bucket):
+            return self.store.fs.put(self.scratch, self.target, over)
         if not self.store.is_local:
-            self._upload()
-            return
+            return self._upload(over)
         with self.scratch.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(self.scratch, self.target)
+        if not self._rename(over):
+            return False
         folder = os.open(os.path.dirname(self.target), os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+        return True
 
-    def _upload(self) -> None:
-        try:
-            with self.scratch.open("rb") as source, self.store.fs.open_output_stream(self.target) as sink:
-                shutil.copyfileobj(source, sink, 8 << 20)
-        except BaseException:
-            # Closing a stream publishes what was sent so far, also when an exception closes it.
-            with suppress(OSError):
-                self.store.fs.delete_file(self.target)
-            raise
+    def _rename(self, over: str | None) -> bool:
+        if over is None:
+            try:
+                os.link(self.scratch, self.target)
+                self.scratch.unlink()
+                return True
+            except FileExistsError:
+                return False
+            except OSError as error:  # There are disks without hard links.
+                if error.errno not in _NO_LINKS:
+                    raise
+        if over != ANYTHING and self._version() != over:
+            return False
+        os.replace(self.scratch, self.target)
+        return True
+
+    def _upload(self, over: str | None) -> bool:
+        if over != ANYTHING and self._version() != over:
+            return False
+        # Outside a transaction, closing a file publishes what was sent so far, also when an exception closes it.
+        with self.scratch.open("rb") as source, self.store.foreign.transaction:
+            shutil.copyfileobj(source, self.store.foreign.open(self.target, "wb"), 8 << 20)
+        return True
+
+    def _version(self) -> str | None:
+        return self.store.version(self.target.removeprefix(self.store.path()).strip("/"))
 
     def discard(self) -> None:
         """Removes the scratch file, where it was not published."""
@@ -217,10 +311,33 @@ class Draft:
             shutil.rmtree(self.scratch.parent, ignore_errors=True)
 
 
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def seconds_ns(time: datetime) -> int:
+    """Returns a time in ns, in whole seconds: a look at one object tells no more, a listing of some servers does."""
+    return int(time.timestamp()) * 10**9
+
+
+def tag_of(info: dict[str, Any]) -> str:
+    """Returns what a file system of fsspec tells that changes whenever an object is written; "" for nothing."""
+    told = next((info[key] for key in _TAGS if info.get(key)), "")
+    return str(told.timestamp() if isinstance(told, datetime) else told)
+
+
 def refusal(error: OSError, url: str) -> str | None:
     """Returns the one message for a disk that is full or takes nothing; None for any other error."""
     if error.errno not in REFUSALS:
         return None
+    if isinstance(error, DataError):
+        return str(error)
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     what = "there is no space left" if full else f"it can't be written ({os.strerror(error.errno)})"
     way = "make room" if full else "make it writable"

@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from autosing.pipeline.bucket import ANYTHING
 from autosing.pipeline.columnfile import INHERITED, ColumnWriter, read_record
 from autosing.pipeline.dataset import INDEX, PROBE, Partition, SongRow, split_address
 from autosing.pipeline.graph import Graph, reads_index
 from autosing.pipeline.listing import local_mark, mark_of
-from autosing.pipeline.plan import has_probed, key_now
+from autosing.pipeline.plan import has_probed, key_now, plan_partition
 from autosing.pipeline.record import ColumnDigest, Record
 from autosing.pipeline.snapshot import Commit
 from autosing.pipeline.song import Song
@@ -35,13 +36,14 @@ class InstanceResult:
 
 @dataclass
 class GroupResult:
-    """What a pass over one partition came to, and the column files that it wrote."""
+    """What a pass over one partition came to: the column files that it wrote, and those that another run has made."""
 
     partition: int
     audio_s: float = 0.0
     wall_s: float = 0.0
     instances: dict[str, InstanceResult] = field(default_factory=dict)
     commits: dict[str, Commit] = field(default_factory=dict)
+    found: dict[str, Commit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Group:
         names: instances to compute and commit, inputs first.
         extra: instances to compute only because their unstored values are needed.
         poison: songs that must not be processed (they killed a worker), with the message to record.
+        again: instances that are computed although they are fresh.
         on_batch: told how far the pass is, now and then.
     """
 
@@ -94,11 +97,12 @@ class Group:
         extra: Sequence[str] = (),
         poison: Mapping[str, str] | None = None,
         on_batch: Callable[[Passed], None] | None = None,
+        again: Collection[str] = (),
     ) -> None:
         self.partition, self.graph = partition, graph
         self.names = list(names)
         self.computed = [n for n in graph.closure([*names, *extra]) if n in {*names, *extra}]
-        self.poison = poison or {}
+        self.poison, self._again = poison or {}, again
         self._streamed = graph.streamed(self.computed)
         self._on_batch = on_batch or (lambda passed: None)
         self.result = GroupResult(partition.number, instances={n: InstanceResult() for n in self.names})
@@ -115,8 +119,14 @@ class Group:
             yield from batch
 
     def commit(self, models: Models) -> GroupResult:
-        """Computes the group and commits its column files; nothing appears when anything fails."""
+        """Computes the group and commits its column files; nothing appears when anything fails.
+
+        Where another run has made some of the files meanwhile, these are told and nothing is computed.
+        """
         started = time.monotonic()
+        self._versions = {n: self.partition.store.version(self.partition.folder, f"{n}.parquet") for n in self.names}
+        if self._take_what_is_made():
+            return self.result
         stamp = self._index_stamp()
         if PROBE in self.names:
             self.partition.ids()  # Refuses null, empty and repeated ones.
@@ -130,6 +140,31 @@ class Group:
                 draft.discard()
         self.result.wall_s = time.monotonic() - started
         return self.result
+
+    def _take_what_is_made(self) -> bool:
+        """Takes in files that are fresh although the driver had them computed; returns whether there are any.
+
+        Another run has made them, or an attempt of this process that could not make all.
+        """
+        there = [n for n in self.names if self._versions[n] is not None and n not in self._again]
+        fresh = plan_partition(self.partition, self.graph, there).of("fresh") if there else []
+        commits = {n: commit for n in there if n in fresh and (commit := self._commit_there(n)) is not None}
+        if not commits:
+            return False
+        self.result.instances = {}
+        for name, commit in commits.items():
+            if (commit.record.run.get("host"), commit.record.run.get("pid")) == (socket.gethostname(), os.getpid()):
+                self.result.instances[name] = _told(commit)
+                self.result.commits[name] = commit
+            else:
+                self.result.found[name] = commit
+        return True
+
+    def _commit_there(self, name: str) -> Commit | None:
+        """Returns what is in the place of a column file."""
+        store, folder = self.partition.store, self.partition.folder
+        mark, record = mark_of(store, folder, f"{name}.parquet"), read_record(store, folder, name)
+        return Commit(mark, record) if mark and record else None
 
     def _write(self, drafts: Mapping[str, Draft], models: Models, stamp: Stamp) -> None:
         instances = {n: self.graph[n] for n in self.names}
@@ -160,21 +195,42 @@ class Group:
             result = self.result.instances[name]
             result.rows, result.errors, result.own_errors = record.rows, record.errors, record.own_errors
             result.bytes = drafts[name].scratch.stat().st_size
-            self.result.commits[name] = self._commit(drafts[name], record)
+            if (commit := self._commit(drafts[name], record)) is not None:
+                self.result.commits[name] = commit
+            elif not self._is_made_by_another(name, record):
+                break
             records[name] = record
+        for name in self.names:
+            if name not in self.result.commits:
+                writers[name].abandon()
+                del self.result.instances[name]
 
-    def _commit(self, draft: Draft, record: Record) -> Commit:
-        """Publishes a column file. What is told of an uploaded one is read back from where it is."""
-        store, place = self.partition.store, (self.partition.folder, f"{record.instance}.parquet")
-        if store.is_local:
-            mark = local_mark(draft.scratch.stat())
-            draft.publish()
-            return Commit(mark, record)
-        draft.publish()
-        uploaded, read_back = mark_of(store, *place), read_record(store, self.partition.folder, record.instance)
-        if uploaded is None or read_back is None:
-            raise DataError(f"{store.path(*place)} was written and is not there; run the same command again")
-        return Commit(uploaded, read_back)
+    def _commit(self, draft: Draft, record: Record) -> Commit | None:
+        """Publishes a column file, unless another run was first; what is told of an uploaded one is read back."""
+        name, store = record.instance, self.partition.store
+        mark = local_mark(draft.scratch.stat()) if store.is_local else None
+        if not draft.publish(ANYTHING if name in self._again else self._versions[name]):
+            return None
+        committed = Commit(mark, record) if mark else self._commit_there(name)
+        if committed is None:
+            raise DataError(f"{draft.target} was written and is not there; run the same command again")
+        return committed
+
+    def _is_made_by_another(self, name: str, record: Record) -> bool:
+        """Takes in a file that another run has made meanwhile; returns whether it has the same values.
+
+        Where it has not (a model on a GPU need not give the same bits twice), what reads it is computed from it later.
+
+        Raises:
+            DataError: it is not what this run would make.
+        """
+        there = self._commit_there(name)
+        if there is None or there.record.key != record.key:
+            place = self.partition.store.path(self.partition.folder, f"{name}.parquet")
+            told = f"{place} was written meanwhile by a run with other settings or inputs"
+            raise DataError(f"{told}; end one of the two, and run the same command again")
+        self.result.found[name] = there
+        return there.record.digests == record.digests
 
     def _index_changed(self) -> DataError:
         return DataError(f"partition {self.partition.number}: index.parquet changed meanwhile; run again")
@@ -288,6 +344,11 @@ class Group:
         if name in passing.errors:
             return RowError(passing.errors[name])
         return {c.name: passing.song.values[f"{name}.{c.name}"] for c in self.graph[name].columns}
+
+
+def _told(commit: Commit) -> InstanceResult:
+    record = commit.record
+    return InstanceResult(record.rows, record.errors, record.own_errors, record.run.get("busy_s", 0), commit.mark.size)
 
 
 class _IndexDigests:

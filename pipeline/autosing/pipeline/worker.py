@@ -45,7 +45,7 @@ class Worker:
         except OSError as error:
             if message := refusal(error, self._dataset.url):
                 return Outcome(fatal=DataError(message))
-            return Outcome(failed=f"{type(error).__name__}: {error}")
+            return Outcome(failed=str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}")
         except UsageError as error:
             return Outcome(fatal=error)
         except AutosingError as error:
@@ -79,7 +79,8 @@ class Worker:
     def _group(
         self, graph: Graph, task: Task, poison: dict[str, str], on_batch: Callable[[Passed], None] | None = None
     ) -> Group:
-        return Group(self._dataset.partition(task.partition), graph, task.names, task.extra, poison, on_batch)
+        partition = self._dataset.partition(task.partition)
+        return Group(partition, graph, task.names, task.extra, poison, on_batch, task.again)
 
 
 def settle(scheduler: Scheduler, task: Task, outcome: Outcome, progress: Progress) -> None:

@@ -177,7 +177,7 @@ def _partitions(songs: Iterable[NewSong], limit_bytes: int) -> Iterator[list[New
 def _write_index(store: Store, number: int, songs: Sequence[NewSong]) -> None:
     present = [c for c in INDEX_TEXT_COLUMNS if any(c in s.text for s in songs)]
     schema = index_schema(present)
-    with store.writing(str(number), f"{INDEX}.parquet") as path:
+    with store.creating(str(number), f"{INDEX}.parquet") as path:
         compression = {n: "none" if n == "audio" else "zstd" for n in schema.names}
         with pq.ParquetWriter(
             path,
