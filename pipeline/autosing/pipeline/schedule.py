@@ -24,13 +24,14 @@ SAVE_EVERY_S = 600.0
 
 @dataclass(frozen=True)
 class Task:
-    """One fused pass over one partition."""
+    """One fused pass over one partition; `retried` are those whose songs with errors get another chance."""
 
     partition: int
     names: tuple[str, ...]
     extra: tuple[str, ...] = ()
     gpus: float = 0.0
     cpus: float = 1.0
+    retried: tuple[str, ...] = ()
 
 
 @dataclass
@@ -187,7 +188,8 @@ class Scheduler:
         extra = tuple(recomputed(self.graph, chosen))
         for name in (*chosen, *extra):
             self.graph.check_reads(name)
-        return Task(number, chosen, extra, max(r.gpus for r in needs), max(r.cpus for r in needs))
+        retried = tuple(n for n in chosen if n in self._forced.get(number, ()))
+        return Task(number, chosen, extra, max(r.gpus for r in needs), max(r.cpus for r in needs), retried)
 
     def _one_kind(self, names: Sequence[str]) -> list[str]:
         """Returns those that need no GPU, or all where nothing can run without one."""

@@ -5,14 +5,17 @@ import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from autosing.pipeline.columnfile import INHERITED, ColumnWriter, read_record
 from autosing.pipeline.dataset import INDEX, PROBE, Partition, SongRow, split_address
 from autosing.pipeline.graph import Graph, reads_index
+from autosing.pipeline.journal import EVERY_S, Journal, Kept, row_key
 from autosing.pipeline.listing import local_mark, mark_of
 from autosing.pipeline.plan import has_probed, key_now
 from autosing.pipeline.record import ColumnDigest, Record
+from autosing.pipeline.schema import Column
 from autosing.pipeline.snapshot import Commit
 from autosing.pipeline.song import Song
 from autosing.pipeline.stage import Row, Stage
@@ -55,10 +58,19 @@ class Passed:
 
 @dataclass
 class Passing:
-    """A song on its way through the stages, with the errors it has met."""
+    """A song on its way through the stages, with the errors it has met, and digests of values by address."""
 
     song: Song
     errors: dict[str, str]
+    digests: dict[str, bytes] = field(default_factory=dict)
+
+    def digest(self, address: str) -> bytes:
+        """Returns what tells a value of the song from any other."""
+        if address not in self.digests:
+            digest = ColumnDigest()
+            digest.add(self.song.id, self.song.values[address], False)
+            self.digests[address] = bytes.fromhex(digest.hex())
+        return self.digests[address]
 
 
 class Models:
@@ -84,6 +96,8 @@ class Group:
         extra: instances to compute only because their unstored values are needed.
         poison: songs that must not be processed (they killed a worker), with the message to record.
         on_batch: told how far the pass is, now and then.
+        retried: instances whose songs with errors are computed again whatever an earlier attempt came to.
+        journal_s: so many seconds of work may be lost when the pass is killed.
     """
 
     def __init__(
@@ -94,6 +108,8 @@ class Group:
         extra: Sequence[str] = (),
         poison: Mapping[str, str] | None = None,
         on_batch: Callable[[Passed], None] | None = None,
+        retried: Collection[str] = (),
+        journal_s: float = EVERY_S,
     ) -> None:
         self.partition, self.graph = partition, graph
         self.names = list(names)
@@ -101,17 +117,26 @@ class Group:
         self.poison = poison or {}
         self._streamed = graph.streamed(self.computed)
         self._on_batch = on_batch or (lambda passed: None)
+        self._retried, self._journal_s = retried, journal_s
+        self._journal: Journal | None = None
         self.result = GroupResult(partition.number, instances={n: InstanceResult() for n in self.names})
+
+    @cached_property
+    def _n_songs(self) -> int:
+        return self.partition.n_songs()
 
     def passes(self, models: Models, ids: Collection[str] | None = None) -> Iterator[Passing]:
         """Yields the songs (or those with the given ids) after all computed stages have seen them."""
-        n_songs, of = 0, self.partition.n_songs()
-        for batch in self._batches(ids):
+        n_songs = 0
+        for batch in self._batches(models, ids):
             for name in self.computed:
-                self._apply(name, batch, models.of(self.graph[name].stage, self.graph.definition(name)))
+                if name != PROBE:
+                    self._apply(name, batch, models)
             self.result.audio_s += sum(map(self._duration_s, batch))
             n_songs += len(batch)
-            self._on_batch(Passed(n_songs, of, self.result.audio_s))
+            if self._journal:
+                self._journal.passed(n_songs)
+            self._on_batch(Passed(n_songs, self._n_songs, self.result.audio_s))
             yield from batch
 
     def commit(self, models: Models) -> GroupResult:
@@ -122,10 +147,16 @@ class Group:
             self.partition.ids()  # Refuses null, empty and repeated ones.
         for name in self.names:
             self.partition.store.remove_leftovers(self.partition.folder, f"{name}.parquet")
+        kept = [Kept(n, self._definition(n), self.graph[n].columns, n in self._retried) for n in self.computed]
+        place = self.partition.store, self.partition.folder
+        self._journal = Journal(*place, kept, self._n_songs, self._journal_s)
         drafts = {n: self.partition.store.draft(self.partition.folder, f"{n}.parquet") for n in self.names}
         try:
             self._write(drafts, models, stamp)
+            for name in self.computed:
+                self._journal.forget(name)
         finally:
+            self._journal.close()
             for draft in drafts.values():
                 draft.discard()
         self.result.wall_s = time.monotonic() - started
@@ -162,6 +193,8 @@ class Group:
             result.bytes = drafts[name].scratch.stat().st_size
             self.result.commits[name] = self._commit(drafts[name], record)
             records[name] = record
+            if self._journal:
+                self._journal.forget(name)
 
     def _commit(self, draft: Draft, record: Record) -> Commit:
         """Publishes a column file. What is told of an uploaded one is read back from where it is."""
@@ -228,7 +261,7 @@ class Group:
         stored = [a for a in reads if split_address(a)[0] != INDEX]
         return [*(f"{INDEX}.{c}" for c in index), *stored, *(() if PROBE in self.computed else PROBED)]
 
-    def _batches(self, ids: Collection[str] | None) -> Iterator[list[Passing]]:
+    def _batches(self, models: Models, ids: Collection[str] | None) -> Iterator[list[Passing]]:
         wanted_s = max((self.graph[n].stage.resources().batch_s for n in self.computed), default=0.0)
         batch: list[Passing] = []
         seconds = 0.0
@@ -236,6 +269,8 @@ class Group:
             if ids is not None and row.id not in ids:
                 continue
             batch.append(self._passing(row))
+            if PROBE in self.computed:  # Which tells how long the song is.
+                self._apply(PROBE, batch[-1:], models)
             seconds += self._duration_s(batch[-1]) if wanted_s else 0.0
             if seconds >= wanted_s:
                 yield batch
@@ -247,29 +282,45 @@ class Group:
         return Passing(Song(row.id, row.values, self.graph.audio_addresses, self._streamed), dict(row.errors))
 
     def _duration_s(self, passing: Passing) -> float:
-        """Returns the length of a song; 0 where it can't be decoded, or must not be."""
-        if passing.song.id in self.poison or PROBE in passing.errors:
-            return 0.0
-        try:
-            return passing.song.duration_s
-        except RowError:
-            return 0.0
+        """Returns the length of a song; 0 where it can't be decoded."""
+        return 0.0 if PROBE in passing.errors else passing.song.duration_s
 
-    def _apply(self, name: str, batch: Sequence[Passing], model: Any) -> None:
+    def _apply(self, name: str, batch: Sequence[Passing], models: Models) -> None:
         started = time.monotonic()
         ready = [p for p in batch if not self._refused(name, p)]
-        instance = self.graph[name]
-        found = outcomes(instance.stage, [p.song for p in ready], model)
-        for passing, outcome in zip(ready, found, strict=True):
-            try:
-                if isinstance(outcome, RowError):
-                    raise outcome
-                values = {c.name: c.canonical(outcome.get(c.name)) for c in instance.columns}
-                passing.song.values.update({f"{name}.{c}": v for c, v in values.items()})
-            except RowError as error:
-                passing.errors[name] = str(error)
+        for passing, outcome in zip(ready, self._outcomes(name, ready, models), strict=True):
+            if isinstance(outcome, RowError):
+                passing.errors[name] = str(outcome)
+            else:
+                passing.song.values.update({f"{name}.{c}": v for c, v in outcome.items()})
         if name in self.result.instances:
             self.result.instances[name].busy_s += time.monotonic() - started
+
+    def _outcomes(self, name: str, ready: Sequence[Passing], models: Models) -> list[Row | RowError]:
+        """Returns what an instance makes of a micro-batch, or made of it in an attempt that was killed."""
+        if self._journal is None or not ready:
+            return self._computed(name, ready, models)
+        keys = [self._key(name, passing) for passing in ready]
+        found = self._journal.recall(name, keys)
+        if found is None:
+            found = self._computed(name, ready, models)
+            self._journal.note(name, keys, found)
+        return found
+
+    def _computed(self, name: str, ready: Sequence[Passing], models: Models) -> list[Row | RowError]:
+        if not ready:
+            return []
+        instance = self.graph[name]
+        model = models.of(instance.stage, self.graph.definition(name))
+        return [_canonical(o, instance.columns) for o in outcomes(instance.stage, [p.song for p in ready], model)]
+
+    def _key(self, name: str, passing: Passing) -> bytes:
+        """Returns what a song's row is kept under: its definition, and all that it is computed from."""
+        addresses = (*self.graph.reads(name), *(() if name == PROBE else PROBED))
+        return row_key(self._definition(name), passing.song.id, list(map(passing.digest, addresses)))
+
+    def _definition(self, name: str) -> str:
+        return str(self.graph.definition(name))
 
     def _refused(self, name: str, passing: Passing) -> bool:
         """Records why a song can't be processed at all: an input has an error, or it killed a worker."""
@@ -310,6 +361,16 @@ class _IndexDigests:
 def _bare_record(name: str, index: Mapping[str, Any]) -> Record:
     """A record that tells the index's digests only: `probe`'s own key is made of them."""
     return Record(name, "", 0, {}, {}, {}, "", "", {}, {}, 0, index=index)
+
+
+def _canonical(outcome: Row | RowError, columns: Sequence[Column]) -> Row | RowError:
+    """Returns values as they will be read back, or why they can't be stored."""
+    if isinstance(outcome, RowError):
+        return outcome
+    try:
+        return {c.name: c.canonical(outcome.get(c.name)) for c in columns}
+    except RowError as error:
+        return error
 
 
 def outcomes(stage: Stage, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
