@@ -30,8 +30,8 @@ EVERY_S = 60.0
 """So much work may be lost at most: a pass that takes less writes nothing."""
 MOST_BYTES = 64 << 20
 """So much waits in memory at most until it is written."""
-LEAST_GAIN = 20
-"""Where writing is slow, segments are so many times farther apart than what one takes to write."""
+SLOW_S = 3.0
+"""A segment that takes longer to write makes the next one wait longer in proportion: writing costs a twentieth."""
 SEGMENT = re.compile(r"\.journal-(?P<instance>.+)-(?P<definition>[0-9a-f]{32})-(?P<digest>[0-9a-f]{32})\.arrow")
 KEY = pa.field("key", pa.binary(16))
 
@@ -125,7 +125,7 @@ class Journal:
             self._safe = now
             return
         try:
-            if now - self._safe >= max(self._every_s, LEAST_GAIN * self._write_s):
+            if now - self._safe >= self._every_s * max(1.0, self._write_s / SLOW_S):
                 self._write()
                 self._safe = time.monotonic()
                 self._write_s = self._safe - now

@@ -312,7 +312,8 @@ class Group:
             return []
         instance = self.graph[name]
         model = models.of(instance.stage, self.graph.definition(name))
-        return [_canonical(o, instance.columns) for o in outcomes(instance.stage, [p.song for p in ready], model)]
+        found = outcomes(instance.stage, [p.song for p in ready], model)
+        return [_canonical(outcome, instance.columns) for _, outcome in zip(ready, found, strict=True)]
 
     def _key(self, name: str, passing: Passing) -> bytes:
         """Returns what a song's row is kept under: its definition, and all that it is computed from."""
