@@ -55,7 +55,7 @@ class Stopped(BaseException):
 
 @dataclass(frozen=True)
 class Heard(Stage):
-    """A level at 20 Hz, of sound or of another level; it tells in what company, and notes in a file every song it hears.
+    """A level at 20 Hz, of sound or of another level; it tells the company, and notes in a file every song it hears.
 
     One song it refuses, at one it stops, by one it is killed, and at each it may touch a file.
     """
