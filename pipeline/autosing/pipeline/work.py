@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from autosing.pipeline.store import Draft, Stamp
 from autosing.signal.errors import DataError, RowError, UsageError
 
 PROBED = ("probe.n_samples", "probe.sample_rate_hz")
+ANY = ""
+"""In place of an instance: whichever it is."""
 
 
 @dataclass
@@ -54,6 +57,21 @@ class Passed:
     songs: int = 0
     of: int = 0
     audio_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """Songs that a stage is at.
+
+    Args:
+        instance: whose stage.
+        ids: of the songs.
+        audio_s: how long they are, as far as that is known.
+    """
+
+    instance: str
+    ids: tuple[str, ...]
+    audio_s: float
 
 
 @dataclass
@@ -94,10 +112,13 @@ class Group:
         graph: the data set's instances.
         names: instances to compute and commit, inputs first.
         extra: instances to compute only because their unstored values are needed.
-        poison: songs that must not be processed (they killed a worker), with the message to record.
-        on_batch: told how far the pass is, now and then.
+        poison: instance (or `ANY`) and song that must not come together, as a process died of it, with the message to
+            record.
+        apart: instance and song that must not be in a micro-batch with others.
         retried: instances whose songs with errors are computed again whatever an earlier attempt came to.
         journal_s: so many seconds of work may be lost when the pass is killed.
+        on_batch: told how far the pass is, now and then.
+        on_call: told which songs a stage is at, before it is and, by None, after it was.
     """
 
     def __init__(
@@ -106,17 +127,20 @@ class Group:
         graph: Graph,
         names: Sequence[str],
         extra: Sequence[str] = (),
-        poison: Mapping[str, str] | None = None,
-        on_batch: Callable[[Passed], None] | None = None,
+        poison: Mapping[tuple[str, str], str] | None = None,
+        apart: Collection[tuple[str, str]] = (),
         retried: Collection[str] = (),
         journal_s: float = EVERY_S,
+        on_batch: Callable[[Passed], None] | None = None,
+        on_call: Callable[[Call | None], None] | None = None,
     ) -> None:
         self.partition, self.graph = partition, graph
         self.names = list(names)
         self.computed = [n for n in graph.closure([*names, *extra]) if n in {*names, *extra}]
-        self.poison = poison or {}
+        self.poison, self._apart = poison or {}, apart
         self._streamed = graph.streamed(self.computed)
         self._on_batch = on_batch or (lambda passed: None)
+        self._on_call = on_call or (lambda call: None)
         self._retried, self._journal_s = retried, journal_s
         self._journal: Journal | None = None
         self.result = GroupResult(partition.number, instances={n: InstanceResult() for n in self.names})
@@ -312,8 +336,24 @@ class Group:
             return []
         instance = self.graph[name]
         model = models.of(instance.stage, self.graph.definition(name))
-        found = outcomes(instance.stage, [p.song for p in ready], model)
-        return [_canonical(outcome, instance.columns) for _, outcome in zip(ready, found, strict=True)]
+        made: dict[str, Row | RowError] = {}
+        for songs in self._in_calls(name, [p.song for p in ready]):
+            found = outcomes(instance.stage, songs, model, lambda called: self._on_call(self._call(name, called)))
+            made |= {song.id: outcome for song, outcome in zip(songs, found, strict=True)}
+            self._on_call(None)
+        return [_canonical(made[p.song.id], instance.columns) for p in ready]
+
+    def _in_calls(self, name: str, songs: Sequence[Song]) -> Iterator[list[Song]]:
+        """Yields the songs of a micro-batch: those that must be alone, and the others together."""
+        together = [s for s in songs if (name, s.id) not in self._apart]
+        if together:
+            yield together
+        yield from ([s] for s in songs if (name, s.id) in self._apart)
+
+    def _call(self, name: str, songs: Sequence[Song]) -> Call:
+        # Nobody but `probe` has measured them.
+        audio_s = 0.0 if name == PROBE else sum(song.duration_s for song in songs)
+        return Call(name, tuple(song.id for song in songs), audio_s)
 
     def _key(self, name: str, passing: Passing) -> bytes:
         """Returns what a song's row is kept under: its definition, and all that it is computed from."""
@@ -325,9 +365,10 @@ class Group:
 
     def _refused(self, name: str, passing: Passing) -> bool:
         """Records why a song can't be processed at all: an input has an error, or it killed a worker."""
-        if passing.song.id in self.poison:
-            passing.errors[name] = self.poison[passing.song.id]
-            return True
+        for known in (ANY, passing.song.id), (name, passing.song.id):
+            if known in self.poison:
+                passing.errors[name] = self.poison[known]
+                return True
         inputs = [] if name == PROBE else [PROBE, *self.graph.inputs(name)]
         for i in inputs:
             if i in passing.errors:
@@ -374,10 +415,23 @@ def _canonical(outcome: Row | RowError, columns: Sequence[Column]) -> Row | RowE
         return error
 
 
-def outcomes(stage: Stage, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
-    """Returns what a stage makes of a micro-batch; a batch that raises is repeated song by song."""
+def outcomes(
+    stage: Stage, songs: Sequence[Song], model: Any, on_call: Callable[[Sequence[Song]], None] = lambda songs: None
+) -> list[Row | RowError]:
+    """Returns what a stage makes of a micro-batch.
+
+    A batch that raises is repeated song by song, one for which a GPU has no room in halves.
+
+    Args:
+        stage: which.
+        songs: of the micro-batch.
+        model: what the stage's `setup` gave.
+        on_call: told which songs the stage gets, before it gets them.
+    """
     if not songs:
         return []
+    on_call(songs)
+    n = 1
     try:
         return stage.process(songs, model)
     except UsageError:
@@ -388,4 +442,14 @@ def outcomes(stage: Stage, songs: Sequence[Song], model: Any) -> list[Row | RowE
     except Exception as error:  # the worker boundary: whatever a song does, its neighbours go on
         if len(songs) == 1:
             return [RowError(f"{type(error).__name__}: {error}")]
-    return [outcome for song in songs for outcome in outcomes(stage, [song], model)]
+        n = (len(songs) + 1) // 2 if is_out_of_gpu_memory(error) else 1
+    if n > 1:  # Here nothing holds the arrays of the failed call any more.
+        sys.modules["torch"].cuda.empty_cache()
+    parts = [songs[i : i + n] for i in range(0, len(songs), n)]
+    return [outcome for part in parts for outcome in outcomes(stage, part, model, on_call)]
+
+
+def is_out_of_gpu_memory(error: BaseException) -> bool:
+    """Returns whether a GPU had no room; torch is not loaded for that."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.cuda.OutOfMemoryError)
