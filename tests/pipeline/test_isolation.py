@@ -58,7 +58,7 @@ class Heard(Progress):
 
 @pytest.fixture(autouse=True)
 def toys_on_the_workers_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
 
 
 @pytest.fixture
