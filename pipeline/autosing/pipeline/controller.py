@@ -1,9 +1,10 @@
 """Keeps workers busy: who gets which task, and what the death of a worker means. Knows no cluster, only a `Fleet`.
 
 The controller owns retries, because only it can count: a fleet neither retries a task nor restarts a worker. A worker
-on a dead or preempted node is replaced and its partition done again for free. A worker that dies on a living node
-counts against the partition: after three deaths the song that kills it is found by bisection, and its row gets the
-error.
+on a dead or preempted node is replaced and its partition done again for free. Songs that crash, hang or eat memory end
+a child of the worker, which deals with that itself (`isolation`). A worker that dies on a living node nevertheless
+counts against the partition: after three deaths the song that kills it, if one does, is found by bisection, and its row
+gets the error.
 """
 
 import threading
