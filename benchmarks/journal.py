@@ -2,10 +2,10 @@
 
     python benchmarks/journal.py [--songs 40] [--seconds 30] [--every 5] [--times 3]
 
-One partition of sung synthetic songs, columns `probe`, `f0`, `energy`, `mel` and `ssl` (MFCCs), one process, one thread.
-Costs are CPU seconds of whole processes, so that others on the machine matter little: without segments, with the default
-of one a minute, and with one every few seconds. Then a pass is killed when it has computed two thirds of its songs, and
-another one takes over: how many of these songs it computes again, and in how many CPU seconds more than were left.
+One partition of sung synthetic songs, columns `probe`, `f0`, `energy`, `mel`, `ssl` (MFCCs), one process, one thread.
+Costs are CPU seconds of whole processes, so that others on the machine matter little: without segments, with the
+default of one a minute, and with one every few seconds. Then a pass is killed when it has computed two thirds of its
+songs, and another one takes over: how much both take together, and how much more that is than one pass in peace.
 """
 
 import argparse
