@@ -2,8 +2,9 @@
 
 The child tells which songs of which instance it is at, before it calls the stage. So the worker knows whom to blame: it
 ends a child that is beyond the limits of `Bounds`, starts another, and the song gets an error; the journal of the pass
-makes that cheap. A song at which the child dies by itself gets another two chances, as the cause may be elsewhere. Of a
-micro-batch nobody knows which song it was, so its songs are then computed apart.
+makes that cheap. A song at which the child dies by itself gets two more chances, and one at which its memory is full
+gets one in a fresh child, as the cause may be elsewhere. Of a micro-batch nobody knows which song it was, so its songs
+are then computed apart.
 
 A whole pass runs in the child, models included: nothing but its orders and outcomes goes through the pipe.
 """
@@ -29,8 +30,8 @@ from autosing.signal.errors import AutosingError, DataError
 
 LOOK_EVERY_S = 0.2
 START_S = 300.0
-DEATHS = 3
-"""So often a child may die at the same place before that is blamed."""
+DEATHS, FULL, LATE = 3, 2, 1
+"""So often a child must die, take too much memory, or take too long at the same place before that is blamed."""
 AT, PASSED, ANSWER = "at", "passed", "answer"
 WAY_OUT = "; raise limits.{} in datasets.yaml (or --{})"
 
@@ -41,12 +42,13 @@ class Ended(Exception):
     Args:
         how: what became of it.
         call: what it was at; None where no stage was at a song.
+        times: how often this must happen at the same place before that is blamed.
         way_out: what to do, where it was ended because it was beyond a limit; "" where it died by itself.
     """
 
-    def __init__(self, how: str, call: Call | None, way_out: str = "") -> None:
+    def __init__(self, how: str, call: Call | None, times: int = DEATHS, way_out: str = "") -> None:
         super().__init__(how)
-        self.how, self.call, self.way_out = how, call, way_out
+        self.how, self.call, self.times, self.way_out = how, call, times, way_out
 
 
 class IsolatedWorker:
@@ -151,13 +153,13 @@ class _Suspects:
         call = ended.call
         self._deaths[call] += 1
         if call is None:
-            return not ended.way_out and self._deaths[None] < DEATHS
+            return self._deaths[call] < DEATHS
         told = f"{call.instance}: its process {ended.how} at "
         if len(call.ids) > 1:
             self.apart.update((call.instance, id) for id in call.ids)
             self.said.append(f"{told}{len(call.ids)} songs; each is tried alone")
             return True
-        is_guilty = bool(ended.way_out) or self._deaths[call] == DEATHS
+        is_guilty = self._deaths[call] >= ended.times
         if is_guilty:
             then = f"{ended.way_out} and run: autosing retry" if ended.way_out else ""
             error = f"the process {ended.how} while this song was being processed{then}"
@@ -176,14 +178,15 @@ class _Child:
         # Only a full path says where this package is: there may be no installed one, as on a cluster.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         code = f"from autosing.pipeline.isolation import serve; serve({other.fileno()}, {alive})"
-        with other:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", code],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                pass_fds=(other.fileno(), alive),
-            )
-        os.close(alive)
+        command = [sys.executable, "-P", "-c", code]
+        passed = (other.fileno(), alive)
+        try:
+            self._process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, pass_fds=passed)
+        except OSError as error:
+            raise DataError(f"workers can't be started: {error}") from error
+        finally:
+            other.close()
+            os.close(alive)
         self._pipe.send((url, bounds))
         self._call: Call | None = None
         self._since = 0.0
@@ -244,10 +247,10 @@ class _Child:
             Ended: it is not.
         """
         if self._call and time.monotonic() - self._since > (most_s := self._bounds.time_s(self._call.audio_s)):
-            raise Ended(f"took more than {most_s:.0f} s", self._call, WAY_OUT.format("song_s", "song-s"))
+            raise Ended(f"took more than {most_s:.0f} s", self._call, LATE, WAY_OUT.format("song_s", "song-s"))
         if used_bytes(self._process.pid) > (most := self._bounds.memory_bytes):
             told = f"took more than {most / 1e9:.3g} GB of memory"
-            raise Ended(told, self._call, WAY_OUT.format("memory_gb", "memory-gb"))
+            raise Ended(told, self._call, FULL, WAY_OUT.format("memory_gb", "memory-gb"))
 
     def _ended(self) -> Ended:
         code = self._process.wait()
