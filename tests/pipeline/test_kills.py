@@ -146,6 +146,7 @@ def wait_until(happens: Callable[[], Any], run: "subprocess.Popen[str]", process
     "executor",
     [
         pytest.param("local", marks=(pytest.mark.slow, pytest.mark.timeout(300))),
+        pytest.param("child", marks=(pytest.mark.slow, pytest.mark.timeout(300))),
         pytest.param("ray", marks=on_ray),
     ],
 )
