@@ -371,3 +371,17 @@ def test_a_run_takes_up_what_was_left(local: Runs) -> None:
     process(Dataset(local.url), graph, ALL, RunOptions("local"), progress=Progress(0, quiet=True))
     heard = local.heard()
     assert [id for id in heard if not id.startswith("other")] == IDS and len(heard) == N + 2
+
+
+def test_a_retry_does_not_take_an_error_from_a_journal_that_was_not_removed(local: Runs) -> None:
+    local.attempt(stop="song 6.wav", refuses="song 3.wav")
+    kept = shutil.copytree(Path(local.url, "0"), local.folder / "kept")
+    local.attempt(refuses="song 3.wav")
+    for path in kept.glob(".journal-level-*"):
+        shutil.copy2(path, Path(local.url, "0", path.name))
+    local.heard()
+    graph = graph_of(str(local.log), refuses="song 3.wav")
+    process(Dataset(local.url), graph, ALL, RunOptions("local"), {0: ["level"]}, Progress(0, quiet=True))
+    assert local.heard() == ["song 3.wav", "song 6.wav", "song 7.wav"]
+    assert column_values(local.url) == local.undisturbed(refuses="song 3.wav")
+    assert local.segments() == []
