@@ -1,6 +1,7 @@
 """Songs that hang, eat memory or crash: each gets an error that says so, and its neighbours their values."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,9 +33,9 @@ on_ray = (
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 )
 EXECUTORS = ["child", pytest.param("ray", marks=on_ray)]
-BOUNDS = Bounds(song_s=60, memory_gb=0.6)
-HURRIED = Bounds(song_s=8, song_lengths=0.1)
-"""Eight seconds are a lot for a tone, but not for what is imported on the way, on a busy machine."""
+BOUNDS = Bounds(memory_gb=0.6)
+HURRIED = {"child": Bounds(song_s=8, song_lengths=0.1), "ray": Bounds(song_s=40, song_lengths=0.1)}
+"""A lot for a tone, but not for what is imported on the way: workers on Ray make way for all others on a machine."""
 TASK = Task(0, tuple(ALL))
 ORPHAN = """
 import sys
@@ -73,7 +74,8 @@ def log(tmp_path: Path) -> Path:
 
 
 def run(url: str, executor: str, heard: Progress | None = None, **settings: Any) -> RunReport:
-    options = RunOptions(executor=executor, workers=2, bounds=HURRIED if "sleeps" in settings else BOUNDS)  # type: ignore[arg-type]
+    bounds = HURRIED[executor] if "sleeps" in settings else BOUNDS
+    options = RunOptions(executor=executor, workers=2, bounds=bounds)  # type: ignore[arg-type]
     graph = dangerous_graph(**settings)
     return process(Dataset(url), graph, ALL, options, progress=heard or Progress(0, quiet=True))
 
@@ -99,9 +101,9 @@ def test_a_child_gives_the_same_values_as_this_process(url: str, expected: dict[
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        ("sleeps", "the process took more than 8 s while this song was being processed; raise limits.song_s in"),
-        ("eats", "the process took more than 0.6 GB of memory while this song was being processed; raise limits.mem"),
-        ("crashes", "the process died (SIGSEGV) while this song was being processed"),
+        ("sleeps", r"the process took more than (8|40) s while this song was being processed; raise limits\.song_s in"),
+        ("eats", r"the process took more than 0\.6 GB of memory while this song was being processed; raise limits\.m"),
+        ("crashes", r"the process died \(SIGSEGV\) while this song was being processed"),
     ],
 )
 def test_a_song_that_does_harm_gets_an_error_and_its_neighbours_go_on(
@@ -110,7 +112,7 @@ def test_a_song_that_does_harm_gets_an_error_and_its_neighbours_go_on(
     heard = Heard()
     report = run(url, executor, heard, **{harm: "song 7.wav"})
     assert report.failed == {} and report.exit_code == 0
-    assert list(errors(url)) == ["song 7.wav"] and message in errors(url)["song 7.wav"]
+    assert list(errors(url)) == ["song 7.wav"] and re.match(message, errors(url)["song 7.wav"])
     assert errors(url, "doubled") == {"song 7.wav": f"input: level: {errors(url)['song 7.wav']}"}
     assert errors(url, "letters") == {}
     assert any("at the song 'song 7.wav'; it is left out" in said for said in heard.said)
