@@ -79,7 +79,11 @@ def test_a_folder_of_recordings_with_a_broken_one(autosing: Autosing, tmp_path: 
         (["train"], 2, "train needs RECIPE, --data and --out"),
         (["process", "songs", "--set", "f0.methode=praat"], 2, "methode"),
         (["process", "songs", "--config", "no.yaml"], 2, "no.yaml does not exist"),
-        (["process", "songs", "--executor", "slurm"], 2, "the executor 'slurm' is unknown; known: auto, local, ray"),
+        (
+            ["process", "songs", "--executor", "slurm"],
+            2,
+            "the executor 'slurm' is unknown; known: auto, child, local, ray",
+        ),
     ],
 )
 def test_a_mistake_is_one_message_with_the_way_out(

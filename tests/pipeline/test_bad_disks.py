@@ -130,7 +130,11 @@ def test_a_read_only_disk_is_told_by_every_command_that_writes(small_disk: Path)
         (["process", "{url}", "levels"], 2, "the stage 'levels' is unknown; known: align"),
         (["process", "{url}", "cuts", "--set", "cuts.energy=cuts"], 2, "in a circle: cuts -> cuts"),
         (["process", "{url}", "cuts", "--set", "cuts.energy=quality"], 2, "quality has only loudness_lufs"),
-        (["process", "{url}", "--executor", "slurm"], 2, "the executor 'slurm' is unknown; known: auto, local, ray"),
+        (
+            ["process", "{url}", "--executor", "slurm"],
+            2,
+            "the executor 'slurm' is unknown; known: auto, child, local, ray",
+        ),
         (["ingest", "nowhere", "{url}"], 2, "nowhere does not exist"),
         (["ingest", "synthetic:1x1", "{url}/0/index.parquet"], 1, "index.parquet is a file; a data set is a folder"),
         (["explain", "{url}", "7", "probe"], 1, "has no partition 7; it has 2 from 0 to 1"),

@@ -146,6 +146,7 @@ def wait_until(happens: Callable[[], Any], run: "subprocess.Popen[str]", process
     "executor",
     [
         pytest.param("local", marks=(pytest.mark.slow, pytest.mark.timeout(300))),
+        pytest.param("child", marks=(pytest.mark.slow, pytest.mark.timeout(300))),
         pytest.param("ray", marks=on_ray),
     ],
 )
@@ -169,7 +170,7 @@ def test_killing_the_whole_process_tree_five_times_changes_nothing(
 
 def running(processes: Processes) -> list[psutil.Process]:
     """Returns the workers that are at a task."""
-    return [p for p in processes.alive() if "".join(p.cmdline()).startswith("ray::Worker.run")]
+    return [p for p in processes.alive() if "".join(p.cmdline()).startswith("ray::IsolatedWorker.run")]
 
 
 @pytest.mark.ray

@@ -1,5 +1,6 @@
 """Runs on Ray: the same values as in one process, and nothing lost when workers or nodes die."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def run(url: str, executor: str, **settings: Any) -> RunReport:
 
 @pytest.fixture(autouse=True)
 def toys_on_the_workers_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
 
 
 @pytest.fixture

@@ -11,17 +11,24 @@ from autosing.signal.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from autosing.pipeline.bounds import Bounds
     from autosing.pipeline.dataset import Dataset
     from autosing.pipeline.graph import Graph
     from autosing.pipeline.run import RunOptions
     from autosing.pipeline.schedule import RunReport
 
 Stages = Annotated[list[str] | None, typer.Argument(metavar="STAGE", help="Stages; none: all unlabelled ones.")]
-ExecutorName = Annotated[str, typer.Option("--executor", help="auto, local (this process) or ray.")]
+ExecutorName = Annotated[str, typer.Option("--executor", help="auto, child (a process), local (this process) or ray.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="CPU workers; without it one per core.")]
 GpuWorkers = Annotated[int | None, typer.Option(min=0, help="GPU workers; without it as many as GPUs have room for.")]
 MaxCpus = Annotated[float | None, typer.Option(min=1, help="Cores that all workers together may take.")]
 MaxGpus = Annotated[float | None, typer.Option(min=0, help="GPUs that all workers together may take.")]
+SongS = Annotated[
+    float | None, typer.Option("--song-s", help="Seconds a stage may take for a song; without it 600, or 20 lengths.")
+]
+MemoryGb = Annotated[
+    float | None, typer.Option("--memory-gb", help="Memory of a worker; without it half of what its machine has.")
+]
 Address = Annotated[str | None, typer.Option(help="Address of a running Ray cluster.")]
 
 
@@ -35,6 +42,8 @@ def process(
     gpu_workers: GpuWorkers = None,
     max_cpus: MaxCpus = None,
     max_gpus: MaxGpus = None,
+    song_s: SongS = None,
+    memory_gb: MemoryGb = None,
     address: Address = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be computed, and why.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -48,7 +57,9 @@ def process(
     if dry_run:
         _show_costs(opened, graph, targets, json_)
         return
-    _run(opened, graph, targets, _options(executor, workers, gpu_workers, address, max_cpus, max_gpus), None, json_)
+    bounds = _bounds(config, song_s, memory_gb)
+    options = _options(executor, workers, gpu_workers, address, max_cpus, max_gpus, bounds)
+    _run(opened, graph, targets, options, None, json_)
 
 
 def retry(
@@ -61,6 +72,8 @@ def retry(
     gpu_workers: GpuWorkers = None,
     max_cpus: MaxCpus = None,
     max_gpus: MaxGpus = None,
+    song_s: SongS = None,
+    memory_gb: MemoryGb = None,
     address: Address = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -75,14 +88,9 @@ def retry(
         print("no song has an error of its own")
         return
     stored = {n for p in opened.partitions for n in p.instances() if n in graph.instances}
-    _run(
-        opened,
-        graph,
-        sorted(stored),
-        _options(executor, workers, gpu_workers, address, max_cpus, max_gpus),
-        forced,
-        json_,
-    )
+    bounds = _bounds(config, song_s, memory_gb)
+    options = _options(executor, workers, gpu_workers, address, max_cpus, max_gpus, bounds)
+    _run(opened, graph, sorted(stored), options, forced, json_)
 
 
 def fit(
@@ -112,12 +120,23 @@ def _options(
     address: str | None,
     max_cpus: float | None,
     max_gpus: float | None,
+    bounds: "Bounds",
 ) -> "RunOptions":
     from autosing.pipeline.run import RunOptions
 
-    if executor not in ("auto", "local", "ray"):
-        raise UsageError(f"the executor {executor!r} is unknown; known: auto, local, ray")
-    return RunOptions(executor, workers, gpu_workers, address, max_cpus, max_gpus)  # type: ignore[arg-type]
+    if executor not in ("auto", "child", "local", "ray"):
+        raise UsageError(f"the executor {executor!r} is unknown; known: auto, child, local, ray")
+    return RunOptions(executor, workers, gpu_workers, address, max_cpus, max_gpus, bounds)  # type: ignore[arg-type]
+
+
+def _bounds(config: str | None, song_s: float | None, memory_gb: float | None) -> "Bounds":
+    """Returns what songs may take by the settings file and the command line."""
+    from dataclasses import replace
+
+    from autosing.pipeline.settings import load_project
+
+    told = {"song_s": song_s, "memory_gb": memory_gb}
+    return replace(load_project(config).limits, **{k: v for k, v in told.items() if v is not None})
 
 
 def _show_costs(opened: "Dataset", graph: "Graph", targets: list[str], as_json: bool) -> None:

@@ -10,12 +10,14 @@ from typing import Any
 
 from autosing.cluster.meters import Meters
 from autosing.cluster.session import ray_session
+from autosing.pipeline.bounds import Bounds
 from autosing.pipeline.controller import Controller, Death, Fleet, Limits, Shape
+from autosing.pipeline.isolation import IsolatedWorker
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.schedule import Scheduler, Task
 from autosing.pipeline.threads import VARIABLES
 from autosing.pipeline.work import Passed
-from autosing.pipeline.worker import Outcome, Worker
+from autosing.pipeline.worker import Outcome
 from autosing.signal.errors import AutosingError, DataError
 
 VERDICT_S = 60.0
@@ -24,7 +26,12 @@ ANSWER_S = 1.0
 
 
 def run_on_ray(
-    scheduler: Scheduler, progress: Progress, limits: Limits, address: str | None, stopping: threading.Event
+    scheduler: Scheduler,
+    progress: Progress,
+    limits: Limits,
+    bounds: Bounds,
+    address: str | None,
+    stopping: threading.Event,
 ) -> None:
     """Runs all tasks and fits of a scheduler on Ray.
 
@@ -32,6 +39,7 @@ def run_on_ray(
         scheduler: what to compute.
         progress: is told how far the run is.
         limits: how much of the cluster it may take.
+        bounds: what songs may take.
         address: of a running Ray cluster; None starts one on this machine.
         stopping: once it is set, what runs is waited for and nothing new begins.
 
@@ -42,7 +50,8 @@ def run_on_ray(
     started = time.monotonic()
     with ray_session(address, limits.workers, VARIABLES):
         scheduler.report.start_up_s = time.monotonic() - started
-        Controller(scheduler, progress, RayFleet(scheduler, limits if address else None), limits, stopping).run()
+        fleet = RayFleet(scheduler, bounds, limits if address else None)
+        Controller(scheduler, progress, fleet, limits, stopping).run()
 
 
 class RayFleet(Fleet):
@@ -50,12 +59,13 @@ class RayFleet(Fleet):
 
     Args:
         scheduler: of the run that the actors work for.
+        bounds: what songs may take.
         asked: the workers that a cluster which grows on demand is to have, as it may not have them yet; None where it
             doesn't grow.
     """
 
-    def __init__(self, scheduler: Scheduler, asked: Limits | None = None) -> None:
-        self._url, self._graph = scheduler.dataset.url, scheduler.graph
+    def __init__(self, scheduler: Scheduler, bounds: Bounds = Bounds(), asked: Limits | None = None) -> None:
+        self._url, self._graph, self._bounds = scheduler.dataset.url, scheduler.graph, bounds
         self._asked = Shape(0, 0) if asked is None else Shape(asked.workers or 0, asked.gpu_workers or 0)
         self._actors: dict[Any, Any] = {}
         self._meters = Meters()
@@ -74,16 +84,16 @@ class RayFleet(Fleet):
         import ray
 
         # One thread works, another answers how far it is.
-        worker: Any = ray.remote(Worker)
+        worker: Any = ray.remote(IsolatedWorker)
         options = {"max_restarts": 0, "max_task_retries": 0, "max_concurrency": 2}
-        return worker.options(num_cpus=shape.cpus, num_gpus=shape.gpus, **options).remote(self._url)
+        return worker.options(num_cpus=shape.cpus, num_gpus=shape.gpus, **options).remote(self._url, self._bounds)
 
     def dismiss(self, worker: Any) -> None:
         import ray
 
         ray.kill(worker)
 
-    def submit(self, worker: Any, task: Task, poison: Mapping[str, str]) -> Any:
+    def submit(self, worker: Any, task: Task, poison: Mapping[tuple[str, str], str]) -> Any:
         ticket = worker.run.remote(self._graph, task, poison)
         self._actors[ticket] = worker
         return ticket

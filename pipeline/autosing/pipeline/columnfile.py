@@ -186,7 +186,7 @@ class RowReader:
             raise SchemaMismatch(f"{self.path} has no column {', '.join(missing)}; it has {', '.join(sorted(present))}")
         self._names = ["id", *(c for c in columns if c in present)]
         self._absent = [c for c in columns if c not in present]
-        self._decoders = {n: _decoder(self._file.schema_arrow.field(n)) for n in self._names}
+        self._decoders = {n: decoder(self._file.schema_arrow.field(n)) for n in self._names}
         self.n_rows = self._file.metadata.num_rows
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -232,7 +232,8 @@ def batches(file: pq.ParquetFile, n_rows: int, names: Sequence[str], first: int 
         first = max(first - batch.num_rows, 0)
 
 
-def _decoder(field: pa.Field) -> Callable[[Any], Any]:
+def decoder(field: pa.Field) -> Callable[[Any], Any]:
+    """Returns what makes a value of a stored scalar; a series becomes a numpy view."""
     if field.metadata and b"autosing.column" in field.metadata:
         column = Column.of_field(field)
         if column.is_series and pa.types.is_large_binary(field.type):

@@ -1,9 +1,10 @@
 """Keeps workers busy: who gets which task, and what the death of a worker means. Knows no cluster, only a `Fleet`.
 
 The controller owns retries, because only it can count: a fleet neither retries a task nor restarts a worker. A worker
-on a dead or preempted node is replaced and its partition done again for free. A worker that dies on a living node
-counts against the partition: after three deaths the song that kills it is found by bisection, and its row gets the
-error.
+on a dead or preempted node is replaced and its partition done again for free. Songs that crash, hang or eat memory end
+a child of the worker, which deals with that itself (`isolation`). A worker that dies on a living node nevertheless
+counts against the partition: after three deaths the song that kills it, if one does, is found by bisection, and its row
+gets the error.
 """
 
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.schedule import Scheduler, Task
-from autosing.pipeline.work import Passed
+from autosing.pipeline.work import ANY, Passed
 from autosing.pipeline.worker import Outcome, settle
 from autosing.signal.errors import AutosingError, DataError, UsageError
 
@@ -92,7 +93,7 @@ class Fleet(ABC):
         """Ends a worker."""
 
     @abstractmethod
-    def submit(self, worker: Worker, task: Task, poison: Mapping[str, str]) -> Ticket:
+    def submit(self, worker: Worker, task: Task, poison: Mapping[tuple[str, str], str]) -> Ticket:
         """Gives a worker a task."""
 
     @abstractmethod
@@ -264,7 +265,7 @@ class Controller:
         self.running: dict[Ticket, _Running] = {}
         self._held: dict[Shape, deque[Task]] = {}
         self._deaths: dict[int, int] = {}
-        self._poison: dict[int, dict[str, str]] = {}
+        self._poison: dict[int, dict[tuple[str, str], str]] = {}
         self._looked_s = fleet.now_s()
         self._has_answered: set[Worker] = set()
 
@@ -374,13 +375,13 @@ class Controller:
     def _isolate(self, task: Task) -> None:
         """Finds the song that kills workers, so that the rest of its partition can be done without it."""
         poison = self._poison.setdefault(task.partition, {})
-        ids = [i for i in self.scheduler.dataset.partition(task.partition).ids() if i not in poison]
+        ids = [i for i in self.scheduler.dataset.partition(task.partition).ids() if (ANY, i) not in poison]
         killer = self._bisect(task, ids) if len(poison) < MOST_KILLERS else None
         if killer is None:
             self.scheduler.failed(task, "its workers die again and again, and no single song is the cause")
             return
         self.progress.say(f"partition {task.partition}: the song {killer!r} kills its worker; it is left out")
-        poison[killer] = "the process died while this song was being processed"
+        poison[ANY, killer] = "the process died while this song was being processed"
         self._deaths[task.partition] = DEATHS_BEFORE_BISECTION - 1
         self.scheduler.again(task)
 

@@ -4,24 +4,26 @@ import os
 import threading
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Literal
 
 from autosing.cluster.stop import TERM, stop_signals
+from autosing.pipeline.bounds import Bounds
 from autosing.pipeline.cluster import run_on_ray
 from autosing.pipeline.controller import Limits
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.events import EventLog
-from autosing.pipeline.fit import fit
 from autosing.pipeline.graph import Graph
+from autosing.pipeline.isolation import IsolatedWorker
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.schedule import RunReport, Scheduler
 from autosing.pipeline.threads import one_thread
 from autosing.pipeline.worker import Worker, settle
 from autosing.signal.errors import DataError
 
-Executor = Literal["auto", "local", "ray"]
+Executor = Literal["auto", "child", "local", "ray"]
 LONG_S = 600.0
 """Seconds of audio from which on it is worth a word that cores are idle."""
 
@@ -31,12 +33,14 @@ class RunOptions:
     """Where a run happens.
 
     Args:
-        executor: `local` (this process), `ray`, or `auto`: Ray where there are several partitions to do and cores.
+        executor: `child` (a process beside this one), `local` (this process, for a debugger: a song may take it down),
+            `ray`, or `auto`: Ray where there are several partitions to do and cores, else a child.
         workers: number of CPU workers; None: one per core.
         gpu_workers: number of GPU workers; None: as many as its GPUs have room for.
         address: of a running Ray cluster; None starts one on this machine.
         max_cpus: cores that all workers together may take; None: all.
         max_gpus: GPUs that all workers together may take; None: all.
+        bounds: what songs may take.
     """
 
     executor: Executor = "auto"
@@ -45,6 +49,7 @@ class RunOptions:
     address: str | None = None
     max_cpus: float | None = None
     max_gpus: float | None = None
+    bounds: Bounds = field(default_factory=Bounds)
 
     @property
     def limits(self) -> Limits:
@@ -93,9 +98,13 @@ def _run(scheduler: Scheduler, options: RunOptions, shown: Progress, stopping: t
         if hint := _idle_cores(options, dataset):
             shown.say(hint)
         if _wants_ray(options, dataset):
-            run_on_ray(scheduler, shown, options.limits, options.address, stopping)
+            run_on_ray(scheduler, shown, options.limits, options.bounds, options.address, stopping)
+        elif options.executor == "local":
+            one_thread()
+            _run_here(scheduler, shown, stopping, Worker(dataset.url, options.bounds))
         else:
-            _run_local(scheduler, shown, stopping)
+            with closing(IsolatedWorker(dataset.url, options.bounds)) as worker:
+                _run_here(scheduler, shown, stopping, worker)
         if stopping.is_set():
             log.tell("told to end")
 
@@ -109,7 +118,7 @@ def _wants_ray(options: RunOptions, dataset: Dataset) -> bool:
 def _idle_cores(options: RunOptions, dataset: Dataset) -> str | None:
     """Returns what to do where a long set has fewer partitions than this machine has cores; None where all is well."""
     n, cores = len(dataset.partitions), options.workers or os.cpu_count() or 1
-    if n >= cores or options.address is not None or options.executor == "local":
+    if n >= cores or options.address is not None or options.executor in ("child", "local"):
         return None
     try:
         seconds = sum(p.claimed_s() or 0.0 for p in dataset.partitions)
@@ -120,16 +129,17 @@ def _idle_cores(options: RunOptions, dataset: Dataset) -> str | None:
     return f"{n} partition(s) keep {n} of {cores} workers busy; ingest with a smaller --partition-mb to use all"
 
 
-def _run_local(scheduler: Scheduler, progress: Progress, stopping: threading.Event) -> None:
-    one_thread()
-    worker = Worker(scheduler.dataset.url)
+def _run_here(
+    scheduler: Scheduler, progress: Progress, stopping: threading.Event, worker: Worker | IsolatedWorker
+) -> None:
     while not stopping.is_set():
         if (task := scheduler.next_task()) is not None:
             told = partial(progress.passed, task.partition, task.names)
-            settle(scheduler, task, worker.run(scheduler.graph, task, {}, told), progress)
+            settle(scheduler, task, worker.run(scheduler.graph, task, {}, on_batch=told), progress)
         elif (name := scheduler.next_fit()) is not None:
             progress.say(f"fitting {name}")
-            fit(scheduler.dataset, scheduler.graph, name)
+            if error := worker.fit(scheduler.graph, name):
+                raise error
             scheduler.fitted(name)
         else:
             return

@@ -25,7 +25,7 @@ SAVE_EVERY_S = 600.0
 
 @dataclass(frozen=True)
 class Task:
-    """One fused pass over one partition; what is in `again` is computed although it is fresh."""
+    """One fused pass over one partition; what is in `again` is computed although it is fresh, for songs with errors."""
 
     partition: int
     names: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""`datasets.yaml`: data sets, stage instances and sample specs, strictly validated."""
+"""`datasets.yaml`: data sets, stage instances, sample specs and limits, strictly validated."""
 
 import importlib
 import re
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from autosing.pipeline.bounds import Bounds
 from autosing.pipeline.graph import Graph, Instance, Voice
 from autosing.pipeline.song import Separation
 from autosing.pipeline.stage import FittedStage, Stage
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from autosing.pipeline.construct.sample import SampleSpec
 
 DEFAULT_FILE = "datasets.yaml"
-SECTIONS = ("datasets", "stages", "samples")
+SECTIONS = ("datasets", "stages", "samples", "limits")
 STEMS = "stems"
 INSTANCE = re.compile(r"[\w-]+(\.[\w-]+)*")
 """Names of instances: they are names of files, too."""
@@ -68,6 +69,7 @@ class Project:
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     samples: Mapping[str, "SampleSpec"] = field(default_factory=dict)
     locate: Callable[[tuple[str, ...]], str] = lambda path: ""
+    limits: Bounds = field(default_factory=Bounds)
 
     def dataset(self, name_or_path: str) -> DatasetEntry:
         """Returns the entry of a name, or one made for a path."""
@@ -187,7 +189,7 @@ def parse_project(text: str, name: str = DEFAULT_FILE) -> Project:
 
     plain, locate = _parse_yaml(text, name)
     sections = _mapping(plain, (), locate, SECTIONS)
-    datasets, stages, samples = (_mapping(sections.get(s), (s,), locate) for s in SECTIONS)
+    datasets, stages, samples, limits = (_mapping(sections.get(s), (s,), locate) for s in SECTIONS)
     entries = {
         k: _entry(k, _mapping(v, ("datasets", k), locate), _in(locate, "datasets", k)) for k, v in datasets.items()
     }
@@ -201,6 +203,7 @@ def parse_project(text: str, name: str = DEFAULT_FILE) -> Project:
             for k, v in samples.items()
         },
         locate,
+        of_mapping(Bounds, limits, "limits", _in(locate, "limits")),
     )
     project.graph(DatasetEntry("", name="check"))
     return project

@@ -1,10 +1,12 @@
 """What runs tasks in a process of its own, and what it says of them."""
 
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from autosing.pipeline.bounds import Bounds
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.fit import fit
 from autosing.pipeline.graph import Graph
@@ -12,36 +14,48 @@ from autosing.pipeline.progress import Progress
 from autosing.pipeline.schedule import Scheduler, Task, with_retries
 from autosing.pipeline.store import refusal
 from autosing.pipeline.threads import one_thread
-from autosing.pipeline.work import Group, GroupResult, Models, Passed
+from autosing.pipeline.work import Call, Group, GroupResult, Models, Passed
 from autosing.signal.errors import AutosingError, DataError, UsageError
 
 
 @dataclass
 class Outcome:
-    """What a worker says of a task: a result, that the partition failed, or that the run must end."""
+    """What a worker says of a task: a result, that it failed, or that the run must end; and what befell it."""
 
     result: GroupResult | None = None
     failed: str = ""
     fatal: AutosingError | None = None
+    said: list[str] = field(default_factory=list)
 
 
 class Worker:
-    """Runs tasks in a process of its own; keeps the models it has loaded."""
+    """Runs tasks in this process; keeps the models it has loaded.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: of the data set.
+        bounds: of which only `journal_s` matters here: nobody can end a thread.
+        on_call: told before and after a stage is at songs.
+    """
+
+    def __init__(
+        self, url: str, bounds: Bounds = Bounds(), on_call: Callable[[Call | None], None] | None = None
+    ) -> None:
         one_thread()
-        self._dataset = Dataset(url)
+        self._dataset, self._bounds, self._on_call = Dataset(url), bounds, on_call
         self._models = Models()
-        self._passed = Passed()
 
     def run(
-        self, graph: Graph, task: Task, poison: dict[str, str], on_batch: Callable[[Passed], None] | None = None
+        self,
+        graph: Graph,
+        task: Task,
+        poison: Mapping[tuple[str, str], str],
+        apart: Collection[tuple[str, str]] = (),
+        on_batch: Callable[[Passed], None] | None = None,
     ) -> Outcome:
         """Computes and commits a task; an error becomes part of the outcome."""
-        told = on_batch or self._note
-        self._note(Passed())
         try:
-            return Outcome(result=with_retries(lambda: self._group(graph, task, poison, told).commit(self._models)))
+            group = partial(self._group, graph, task, poison, apart, on_batch)
+            return Outcome(result=with_retries(lambda: group().commit(self._models)))
         except OSError as error:
             if message := refusal(error, self._dataset.url):
                 return Outcome(fatal=DataError(message))
@@ -54,10 +68,6 @@ class Worker:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(frame.filename).name}:{frame.lineno}"
             return Outcome(failed=f"{type(error).__name__} at {place}: {error}")
-
-    def passed(self) -> Passed:
-        """Returns how far the task in hand is; asked from another thread."""
-        return self._passed
 
     def survive(self, graph: Graph, task: Task, ids: Sequence[str]) -> bool:
         """Computes the given songs of a task without committing anything; True if the process lives to say so."""
@@ -73,14 +83,26 @@ class Worker:
             return error
         return None
 
-    def _note(self, passed: Passed) -> None:
-        self._passed = passed
-
     def _group(
-        self, graph: Graph, task: Task, poison: dict[str, str], on_batch: Callable[[Passed], None] | None = None
+        self,
+        graph: Graph,
+        task: Task,
+        poison: Mapping[tuple[str, str], str],
+        apart: Collection[tuple[str, str]] = (),
+        on_batch: Callable[[Passed], None] | None = None,
     ) -> Group:
-        partition = self._dataset.partition(task.partition)
-        return Group(partition, graph, task.names, task.extra, poison, on_batch, task.again)
+        return Group(
+            self._dataset.partition(task.partition),
+            graph,
+            task.names,
+            task.extra,
+            poison,
+            apart,
+            task.again,
+            self._bounds.journal_s,
+            on_batch,
+            self._on_call,
+        )
 
 
 def settle(scheduler: Scheduler, task: Task, outcome: Outcome, progress: Progress) -> None:
@@ -90,6 +112,8 @@ def settle(scheduler: Scheduler, task: Task, outcome: Outcome, progress: Progres
         AutosingError: the run must end.
     """
     progress.ended(task.partition)
+    for said in outcome.said:
+        progress.say(f"partition {task.partition}: {said}")
     if outcome.fatal:
         raise outcome.fatal
     if outcome.result is None:

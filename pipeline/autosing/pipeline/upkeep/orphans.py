@@ -13,6 +13,7 @@ from autosing.pipeline.construct.shards import DROPS
 from autosing.pipeline.construct.target import SCRATCH
 from autosing.pipeline.dataset import EXCLUDE, INDEX, REFERENCE, REPARTITION, UNFINISHED
 from autosing.pipeline.events import RUNS
+from autosing.pipeline.journal import SEGMENT
 from autosing.pipeline.store import DRAFT, TEMPORARY, Entry, Store
 from autosing.pipeline.upkeep.findings import ELSEWHERE, UNREADABLE, Finding
 
@@ -79,9 +80,13 @@ class Orphans:
 
     def of_partition(self, folder: str) -> Iterator[Orphan]:
         """Yields the orphans in a partition; Parquet files, which have commit records, are no matter of theirs."""
-        for entry in self._store.entries(folder):
+        entries = self._store.entries(folder)
+        written_ns = {e.name.removesuffix(".parquet"): e.mtime_ns for e in entries if e.name.endswith(".parquet")}
+        for entry in entries:
             if entry.is_folder:
                 yield self._foreign((folder, entry.name), entry, "a folder in a partition")
+            elif found := SEGMENT.fullmatch(entry.name):
+                yield from self._segment(folder, entry, written_ns.get(found["instance"], 0))
             elif entry.name.startswith(".") or not entry.name.endswith(".parquet"):
                 yield from self._file((folder,), entry)
 
@@ -100,6 +105,11 @@ class Orphans:
             yield self._foreign((*place, entry.name), entry, "autosing did not write it")
         elif entry.mtime_ns < self._youngest_ns:
             yield Orphan((*place, entry.name), False, entry.size, "left by a run that was killed", True)
+
+    def _segment(self, folder: str, entry: Entry, written_ns: int) -> Iterator[Orphan]:
+        """Yields a segment of a journal that no run takes up any more: it is old, or its column was written since."""
+        if entry.mtime_ns < max(self._youngest_ns, written_ns):
+            yield Orphan((folder, entry.name), False, entry.size, "the journal of a run that was killed", True)
 
     def _foreign(self, parts: tuple[str, ...], entry: Entry, told: str) -> Orphan:
         return Orphan(
@@ -129,6 +139,8 @@ class Orphans:
                     yield Orphan((folder, entry.name), False, entry.size, "left by an ingest that was killed", True)
             elif entry.is_folder:
                 yield self._foreign((folder, entry.name), entry, "a folder in a partition")
+            elif SEGMENT.fullmatch(entry.name):
+                yield from self._segment(folder, entry, 0)
             elif not entry.name.endswith(".parquet"):
                 yield from self._file((folder,), entry)
 
