@@ -189,6 +189,12 @@ class TestKeys:
         wave = self.tone(220.0)
         np.testing.assert_allclose(shifted_log_mel(wave, self.SPEC, 93, 0.0), log_mel(wave, self.SPEC, 93), atol=1e-5)
 
+    @pytest.mark.parametrize("octaves", [-0.5, -0.25, 0.25])
+    def test_steady_noise_stays_as_it_is_in_every_band(self, octaves: float) -> None:
+        noise = np.random.default_rng(0).standard_normal(48_000).astype(np.float32) * 0.003
+        moved, there = (shifted_log_mel(noise, self.SPEC, 187, by).mean(0) for by in (octaves, 0.0))
+        assert np.abs(moved - there).max() < 0.4
+
     def test_pitch_and_formants_of_training_samples_move_together(self, voiced_set: Path) -> None:
         config = apply_settings(svc(), [*TINY, "key_shift=6", "key_share=1"])
         task, shards = config.task(Manifest.read(voiced_set)), ShardSet.open(voiced_set, "train")

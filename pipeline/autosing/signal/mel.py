@@ -99,7 +99,8 @@ def shifted_log_mel(wave: Floats, spec: MelSpec, n_frames: int, octaves: float) 
     """Returns the log-mel spectrogram (n_frames, M) of a voice whose pitch and formants lie higher, at the same times.
 
     The window is longer by the shift, and its bins are read as if it were not: what stood at a frequency stands at
-    2^octaves times that. The level stays.
+    2^octaves times that. The level stays. Of a lower voice nothing is known of the highest bands: they mirror what is
+    below half the sampling rate, so that noise goes on there, as a hole would be farther off than anything that is sung.
 
     Args:
         wave: (T,).
@@ -114,7 +115,9 @@ def shifted_log_mel(wave: Floats, spec: MelSpec, n_frames: int, octaves: float) 
     piece = _mirrored(wave, -wide.pad, n_frames * spec.hop + wide.pad, n_frames * spec.hop, wide.pad)
     magnitude_BNF = _magnitude(torch.tensor(piece)[None], wide) * (spec.win / wide.win)
     n_bins = spec.n_fft // 2 + 1
-    magnitude_BNF = torch.nn.functional.pad(magnitude_BNF, (0, 0, 0, max(n_bins - n_fft // 2 - 1, 0)))[:, :n_bins]
+    missing = max(n_bins - magnitude_BNF.shape[1], 0)
+    mirrored_BNF = magnitude_BNF[:, -1 - missing : -1].flip(1)
+    magnitude_BNF = torch.cat([magnitude_BNF, mirrored_BNF], dim=1)[:, :n_bins]
     mel: Floats = _log_bands(magnitude_BNF, spec)[0].T.numpy()
     return mel
 
