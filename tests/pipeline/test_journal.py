@@ -251,15 +251,15 @@ def test_what_was_computed_of_other_values_is_computed_again(runs: Runs) -> None
         stages: dict[str, Stage] = {"probe": Probe(), "level": level, "above": above}
         return Graph({n: Instance(n, n, s) for n, s in stages.items()})
 
-    def attempt(name: str, graph: Graph) -> None:
-        Group(Dataset(runs.url).partition(0), graph, [name], journal_s=0).commit(Models())
+    def attempt(name: str, graph: Graph, again: bool = False) -> None:
+        Group(Dataset(runs.url).partition(0), graph, [name], again=[name] * again, journal_s=0).commit(Models())
 
     for name in ("probe", "level"):
         attempt(name, graph())
     with pytest.raises(Stopped):
         attempt("above", graph(stop="song 6.wav"))
     assert runs.heard() == IDS[:6]
-    attempt("level", graph(bias=1.0))
+    attempt("level", graph(bias=1.0), again=True)
     attempt("above", graph(bias=1.0))
     assert runs.heard() == IDS
     rows = Dataset(runs.url).partition(0).rows(["level.level", "above.level"])
