@@ -187,10 +187,9 @@ class _Child:
         finally:
             other.close()
             os.close(alive)
-        self._pipe.send((url, bounds))
         self._call: Call | None = None
         self._since = 0.0
-        if not self._has_started():
+        if not self._has_started(url):
             self.end()
             raise DataError(f"workers can't be started: {sys.executable} ended or said nothing; its output tells why")
 
@@ -215,8 +214,9 @@ class _Child:
             os.close(self._alive)
         self._alive = -1
 
-    def _has_started(self) -> bool:
+    def _has_started(self, url: str) -> bool:
         try:
+            self._pipe.send((url, self._bounds))
             return self._pipe.poll(START_S) and bool(self._pipe.recv())
         except (EOFError, OSError):
             return False
