@@ -9,6 +9,7 @@ from typing import Any
 
 from autosing.pipeline.columnfile import INHERITED, ColumnWriter, read_record
 from autosing.pipeline.dataset import INDEX, PROBE, Partition, SongRow, split_address
+from autosing.pipeline.faults import reached
 from autosing.pipeline.graph import Graph, reads_index
 from autosing.pipeline.listing import local_mark, mark_of
 from autosing.pipeline.plan import has_probed, key_now
@@ -156,11 +157,14 @@ class Group:
             raise self._index_changed()
         for name, writer in writers.items():
             record = self._record(name, writer, records, index if name == PROBE else {})
+            reached("before-write")
             writer.close(record)
+            reached("between-write-and-rename")
             result = self.result.instances[name]
             result.rows, result.errors, result.own_errors = record.rows, record.errors, record.own_errors
             result.bytes = drafts[name].scratch.stat().st_size
             self.result.commits[name] = self._commit(drafts[name], record)
+            reached("after-rename")
             records[name] = record
 
     def _commit(self, draft: Draft, record: Record) -> Commit:
@@ -235,6 +239,7 @@ class Group:
         for row in self.partition.rows(list(dict.fromkeys(self._addresses()))):
             if ids is not None and row.id not in ids:
                 continue
+            reached("read")
             batch.append(self._passing(row))
             seconds += self._duration_s(batch[-1]) if wanted_s else 0.0
             if seconds >= wanted_s:
@@ -316,6 +321,7 @@ def outcomes(stage: Stage, songs: Sequence[Song], model: Any) -> list[Row | RowE
     """Returns what a stage makes of a micro-batch; a batch that raises is repeated song by song."""
     if not songs:
         return []
+    reached("model-call")
     try:
         return stage.process(songs, model)
     except UsageError:

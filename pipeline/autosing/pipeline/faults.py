@@ -1,0 +1,108 @@
+"""Points of a run at which `autosing chaos` strikes: a process that reaches one stops there until it is dealt with.
+
+In a run that is not to be disturbed, reaching a point costs one comparison. Otherwise the environment names a folder,
+and a point is armed by a file there. The first process to rename that file has taken the order, so it strikes once; it
+tells its process id and waits to be killed, or to be told how to go on.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+Point = Literal["read", "decode", "model-call", "before-write", "between-write-and-rename", "after-rename"]
+POINTS: tuple[Point, ...] = get_args(Point)
+VARIABLE = "AUTOSING_FAULTS"
+GO_ON, END_ACTOR, RAISE = "go on", "end the actor", "raise"
+LOOK_EVERY_S, PATIENCE_S = 0.01, 300.0
+_FOLDER = os.environ.get(VARIABLE)
+
+
+def reached(point: Point) -> None:
+    """Tells that the run is at a point; what happens there is up to `autosing chaos`.
+
+    Raises:
+        OSError: it wants storage to fail here.
+    """
+    if _FOLDER is not None:
+        Orders(Path(_FOLDER)).meet(point)
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What is to happen at the points of a run, in a folder that all its processes see.
+
+    Args:
+        folder: of nothing else.
+    """
+
+    folder: Path
+
+    def place(self, point: Point) -> None:
+        """Arms a point, and no other: the next process to reach it stops there."""
+        self.clear()
+        self._write(point, "")
+
+    def take_back(self) -> bool:
+        """Disarms the point; returns whether that came too late, as somebody stands there or is about to tell so."""
+        armed = [file for point in POINTS if (file := self.folder / point).exists()]
+        for file in armed:
+            file.unlink(missing_ok=True)
+        return (self.folder / "taken").exists()
+
+    def clear(self) -> None:
+        """Forgets all orders, and what became of them."""
+        for name in (*POINTS, "taken", "stopped", "released", "pause"):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def slow_down(self, pause_s: float) -> None:
+        """Makes every process pause at every point from now on."""
+        self._write("pause", str(pause_s))
+
+    def stopped(self) -> int | None:
+        """Returns the id of the process that stands at the point that was armed; None where none does."""
+        told = self._read("stopped")
+        return None if told is None else int(told)
+
+    def release(self, how: str = GO_ON) -> None:
+        """Lets who stands at a point go on: `GO_ON`, `END_ACTOR`, or `RAISE` and the number of an error."""
+        self._write("released", how)
+
+    def meet(self, point: Point) -> None:
+        """Does at a point what was ordered, in the process that reached it."""
+        if pause := self._read("pause"):
+            time.sleep(float(pause))
+        try:
+            (self.folder / point).rename(self.folder / "taken")
+        except FileNotFoundError:
+            return
+        self._write("stopped", str(os.getpid()))
+        how = self._wait()
+        if how == END_ACTOR:
+            from autosing.cluster.session import end_this_actor
+
+            end_this_actor()
+        elif how.startswith(RAISE):
+            code = int(how.removeprefix(RAISE))
+            raise OSError(code, os.strerror(code))
+
+    def _wait(self) -> str:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            if (how := self._read("released")) is not None:
+                return how
+            time.sleep(LOOK_EVERY_S)
+        return GO_ON
+
+    def _read(self, name: str) -> str | None:
+        try:
+            return (self.folder / name).read_text()
+        except FileNotFoundError:
+            return None
+
+    def _write(self, name: str, text: str) -> None:
+        """Writes a file that is seen complete or not at all."""
+        draft = self.folder / f"{name}.{os.getpid()}"
+        draft.write_text(text)
+        draft.rename(self.folder / name)
