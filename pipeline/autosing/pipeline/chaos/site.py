@@ -50,6 +50,7 @@ class Site:
         self.orders = Orders(folder / "orders")
         self._cluster: _Cluster | None = None
         self._port = _free_port()
+        self._started: list[subprocess.Popen[str]] = []
 
     def process(self, url: str, executor: str, skew_s: float = 0.0, workers: int = WORKERS) -> "subprocess.Popen[str]":
         """Starts `autosing process`, on the cluster where it is to be on Ray."""
@@ -96,12 +97,20 @@ class Site:
     def kill_all(self) -> None:
         """Kills everything that was started, and what that starts meanwhile."""
         kill_tree(self.token)
+        for started in self._started:
+            with started:  # Closes its pipes and waits for it.
+                pass
+        self._started = []
         self._cluster = None
 
     def _start(self, module: str, *arguments: str, **pipes: Any) -> "subprocess.Popen[str]":
         environment = os.environ | RAY | {TOKEN: self.token, VARIABLE: str(self.orders.folder)}
         command = [sys.executable, "-m", module, *arguments]
-        return subprocess.Popen(command, cwd=self.folder, env=environment, start_new_session=True, text=True, **pipes)
+        started = subprocess.Popen(
+            command, cwd=self.folder, env=environment, start_new_session=True, text=True, **pipes
+        )
+        self._started.append(started)
+        return started
 
 
 @contextmanager
