@@ -63,6 +63,17 @@ def test_a_process_stops_at_the_point_that_is_armed_until_it_is_released(orders:
         assert run.wait() == 0
 
 
+def test_who_is_released_goes_on_though_the_next_point_is_armed_at_once(orders: Orders) -> None:
+    orders.place("read")
+    with reach(orders, "read", "decode") as run:
+        wait_for_stop(orders)
+        orders.release()
+        orders.place("decode")
+        assert wait_for_stop(orders) == run.pid
+        orders.release()
+        assert run.wait() == 0
+
+
 def test_only_one_of_two_processes_stops_at_a_point(orders: Orders) -> None:
     orders.place("read")
     with reach(orders, "read", "read") as one, reach(orders, "read", "read") as other:

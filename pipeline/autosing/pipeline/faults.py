@@ -6,6 +6,7 @@ tells its process id and waits to be killed, or to be told how to go on.
 """
 
 import os
+import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,18 +43,17 @@ class Orders:
     def place(self, point: Point) -> None:
         """Arms a point, and no other: the next process to reach it stops there."""
         self.clear()
-        self._write(point, "")
+        self._write(point, secrets.token_hex(4))
 
     def take_back(self) -> bool:
         """Disarms the point; returns whether that came too late, as somebody stands there or is about to tell so."""
-        armed = [file for point in POINTS if (file := self.folder / point).exists()]
-        for file in armed:
-            file.unlink(missing_ok=True)
+        for point in POINTS:
+            (self.folder / point).unlink(missing_ok=True)
         return (self.folder / "taken").exists()
 
     def clear(self) -> None:
-        """Forgets all orders, and what became of them."""
-        for name in (*POINTS, "taken", "stopped", "released", "pause"):
+        """Forgets all orders, and what became of them; who was released goes on though he has not seen it yet."""
+        for name in (*POINTS, "taken", "stopped", "pause"):
             (self.folder / name).unlink(missing_ok=True)
 
     def slow_down(self, pause_s: float) -> None:
@@ -63,22 +63,22 @@ class Orders:
     def stopped(self) -> int | None:
         """Returns the id of the process that stands at the point that was armed; None where none does."""
         told = self._read("stopped")
-        return None if told is None else int(told)
+        return None if told is None else int(told.split()[0])
 
     def release(self, how: str = GO_ON) -> None:
         """Lets who stands at a point go on: `GO_ON`, `END_ACTOR`, or `RAISE` and the number of an error."""
-        self._write("released", how)
+        if told := self._read("stopped"):
+            self._write(f"released.{told.split()[1]}", how)
 
     def meet(self, point: Point) -> None:
         """Does at a point what was ordered, in the process that reached it."""
         if pause := self._read("pause"):
             time.sleep(float(pause))
-        try:
-            (self.folder / point).rename(self.folder / "taken")
-        except FileNotFoundError:
+        order = self._read(point)
+        if order is None or not self._take(point):
             return
-        self._write("stopped", str(os.getpid()))
-        how = self._wait()
+        self._write("stopped", f"{os.getpid()} {order}")
+        how = self._wait(order)
         if how == END_ACTOR:
             from autosing.cluster.session import end_this_actor
 
@@ -87,10 +87,17 @@ class Orders:
             code = int(how.removeprefix(RAISE))
             raise OSError(code, os.strerror(code))
 
-    def _wait(self) -> str:
+    def _take(self, point: Point) -> bool:
+        try:
+            (self.folder / point).rename(self.folder / "taken")
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _wait(self, order: str) -> str:
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            if (how := self._read("released")) is not None:
+            if (how := self._read(f"released.{order}")) is not None:
                 return how
             time.sleep(LOOK_EVERY_S)
         return GO_ON
