@@ -56,7 +56,7 @@ def try_cells(
 def try_soak(
     plan: SoakPlan,
     data: str | None = None,
-    songs: Songs = Songs(partitions=24),
+    songs: Songs = Songs(partitions=12),
     tell: Callable[[Verdict], None] = _silent,
 ) -> Soak:
     """Returns what random kills come to.

@@ -33,7 +33,9 @@ RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 SKEWED = "autosing.pipeline.chaos.skewed"
-RAYLET, WORKER = "raylet", "ray::"
+RAYLET = "raylet"
+WORKER, AT_WORK = "ray::Worker", "ray::Worker."
+"""How processes of Ray call themselves."""
 
 
 class Site:

@@ -13,7 +13,7 @@ import psutil
 
 from autosing.pipeline.chaos.cells import Victim
 from autosing.pipeline.chaos.process_tree import carriers, kill
-from autosing.pipeline.chaos.site import WORKER, Site, end_of, is_named, kill_node
+from autosing.pipeline.chaos.site import AT_WORK, PATIENCE_S, WORKER, Site, end_of, is_named, kill_node
 from autosing.pipeline.chaos.state import State, committed, copy_songs
 from autosing.pipeline.chaos.trial import Trial
 from autosing.pipeline.chaos.verdict import Verdict
@@ -84,11 +84,15 @@ def soak(plan: SoakPlan, site: Site, songs: Path, peaceful: State, tell: Callabl
         tell: told what became of each data set.
     """
     found, draw, started = Soak(), random.Random(plan.seed), time.monotonic()
-    while found.kills.total() < plan.kills and time.monotonic() - started < plan.minutes * 60:
+
+    def goes_on() -> bool:
+        return found.kills.total() < plan.kills and time.monotonic() - started < plan.minutes * 60
+
+    while goes_on():
         url = str(site.folder / f"soak-{len(found.rounds)}" / "set")
         copy_songs(str(songs), url)
         trial = _Round(site, songs, peaceful, "ray", url, soak=found, draw=draw)
-        verdict = trial.disturbed(lambda: found.kills.total() < plan.kills)
+        verdict = trial.disturbed(goes_on)
         found.rounds.append(verdict)
         tell(verdict)
         shutil.rmtree(Path(url).parent)
@@ -118,7 +122,7 @@ class _Round(Trial):
     def _kill_while(self, goes_on: Callable[[], bool]) -> "subprocess.Popen[str]":
         run = self._command()
         while goes_on():
-            code = self._end_within(run, self.draw.uniform(0, LONGEST_PAUSE_S))
+            code = self._at_work(run, self.draw.uniform(0, LONGEST_PAUSE_S))
             if code == 0:
                 return run
             if code is not None:
@@ -145,15 +149,25 @@ class _Round(Trial):
         self.soak.commands += 1
         return self.start()
 
-    def _end_within(self, run: "subprocess.Popen[str]", seconds: float) -> int | None:
+    def _at_work(self, run: "subprocess.Popen[str]", seconds: float) -> int | None:
+        """Waits until a worker has a task, and then for some seconds; returns the exit code where the run ends before.
+
+        Where workers take longer to start than to be killed again, nothing would ever be done.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while run.poll() is None and not self._workers(AT_WORK) and time.monotonic() < deadline:
+            time.sleep(0.2)
         try:
             return run.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
 
+    def _workers(self, name: str) -> list[psutil.Process]:
+        return [process for process in carriers(self.site.token) if is_named(process, name)]
+
     def kill_worker(self, run: "subprocess.Popen[str]") -> bool:
         """Kills a worker, whatever it is at; returns whether there was one."""
-        workers = [p for p in carriers(self.site.token) if is_named(p, WORKER)]
+        workers = self._workers(WORKER)
         if workers:
             kill(self.draw.choice(workers))
         return bool(workers)
