@@ -58,5 +58,5 @@ def chaos(
 def _tell(verdict: "Verdict") -> None:
     from autosing.pipeline.chaos.verdict import complaint
 
-    told = complaint(verdict) or f"{verdict.cell}: identical, by the {verdict.went_on}"
+    told = complaint(verdict) or f"{verdict.cell}: identical, {verdict.went_on}"
     print(f"{told} ({verdict.seconds:.0f} s)", file=sys.stderr, flush=True)
