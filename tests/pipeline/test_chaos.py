@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -216,7 +217,10 @@ def test_a_small_disk_is_filled_emptied_and_made_read_only(tmp_path: Path) -> No
             (disk.folder / "file").write_bytes(bytes(4096))
         disk.make_room()
         (disk.folder / "file").write_bytes(bytes(4096))
-        disk.freeze()
+        with (disk.folder / "open").open("wb") as file:
+            closes = threading.Timer(0.5, file.close)
+            closes.start()
+            disk.freeze()
         with pytest.raises(OSError, match="Read-only"):
             (disk.folder / "file").unlink()
         disk.thaw()

@@ -2,10 +2,13 @@
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,19 @@ class Disk:
         self._ballast.unlink(missing_ok=True)
 
     def freeze(self) -> None:
-        """Makes it read-only."""
-        _run("mount", "-o", "remount,ro", str(self.folder))
+        """Makes it read-only, as soon as nobody has a file open for writing.
+
+        Raises:
+            CalledProcessError: somebody goes on having one.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return _run("mount", "-o", "remount,ro", str(self.folder))
+            except subprocess.CalledProcessError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def thaw(self) -> None:
         """Makes it writable."""

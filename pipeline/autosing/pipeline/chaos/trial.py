@@ -197,7 +197,6 @@ def _read_only(trial: Trial, disk: Disk | None) -> str:
         run.kill()
         run.wait()
         trial.site.orders.release()
-        _wait_for_workers(trial)
         disk.freeze()
         run = trial.start()
     trial.refused(run, "make it writable and run the same command again")
