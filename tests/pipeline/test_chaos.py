@@ -145,11 +145,12 @@ def test_cells_are_chosen_by_patterns_of_their_names() -> None:
 def test_a_verdict_tells_all_that_is_wrong_and_nothing_where_all_is_well() -> None:
     well = Verdict("local/io-error", "same run", seconds=12.4)
     assert well.holds and complaint(well) == ""
+    assert replace(well, left_over=("0/.tmp-f0",)).holds  # for `autosing gc`
     lost = replace(well, differing=("0/f0",), lost_rows=3)
     twice = replace(well, done_twice=[f"{i}/f0" for i in range(9)])
     assert complaint(lost) == "local/io-error: differs in 0/f0; 3 rows are lost"
     assert complaint(twice).endswith("computed again: 0/f0, 1/f0, 2/f0, 3/f0, 4/f0, 5/f0 and 3 more")
-    for bad in (lost, twice, replace(well, left_over=("0/.tmp-f0",)), replace(well, problem="it did not end")):
+    for bad in (lost, twice, replace(well, stays=("0/.tmp-f0",)), replace(well, problem="it did not end")):
         assert not bad.holds
     lines = table([well, lost]).splitlines()
     assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [

@@ -15,7 +15,6 @@ from autosing.pipeline.plan import plan_partition
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.schedule import RunReport
-from autosing.pipeline.work import Group, Models
 from autosing.signal.errors import UsageError
 
 LOCAL = RunOptions(executor="local")
@@ -157,11 +156,3 @@ def test_values_that_are_not_kept_reach_their_readers_all_the_same(tmp_path: Pat
 def test_an_unknown_target_lists_the_known_ones(url: str) -> None:
     with pytest.raises(UsageError, match="known: above, doubled, letters, level, probe"):
         run(url, targets=["leveel"])
-
-
-def test_what_another_worker_begins_while_a_partition_is_computed_and_never_ends_is_removed(tmp_path: Path) -> None:
-    url = toy_dataset(str(tmp_path / "set"), partitions=1)
-    left = Path(url, "0", ".tmp-probe.parquet.99-0123abcd")
-    group = Group(Dataset(url).partition(0), toy_graph(url), ["probe"], on_batch=lambda passed: left.touch())
-    assert group.commit(Models()).instances["probe"].rows == 3
-    assert not left.exists()

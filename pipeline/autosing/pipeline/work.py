@@ -121,21 +121,16 @@ class Group:
         stamp = self._index_stamp()
         if PROBE in self.names:
             self.partition.ids()  # Refuses null, empty and repeated ones.
-        self._remove_leftovers()
+        for name in self.names:
+            self.partition.store.remove_leftovers(self.partition.folder, f"{name}.parquet")
         drafts = {n: self.partition.store.draft(self.partition.folder, f"{n}.parquet") for n in self.names}
         try:
             self._write(drafts, models, stamp)
         finally:
             for draft in drafts.values():
                 draft.discard()
-        # A worker whose driver was killed lives a moment longer, and may have begun after this pass did.
-        self._remove_leftovers()
         self.result.wall_s = time.monotonic() - started
         return self.result
-
-    def _remove_leftovers(self) -> None:
-        for name in self.names:
-            self.partition.store.remove_leftovers(self.partition.folder, f"{name}.parquet")
 
     def _write(self, drafts: Mapping[str, Draft], models: Models, stamp: Stamp) -> None:
         instances = {n: self.graph[n] for n in self.names}

@@ -128,8 +128,6 @@ class _Round(Trial):
             if code is not None:
                 run = self._command()
                 continue
-            for file, mark in committed(self.url).items():
-                self.before.setdefault(file, mark)
             victim = self.draw.choices([*CHANCES], [*CHANCES.values()])[0]
             if killed := KILLS[victim](self, run):
                 self.soak.kills[victim] += 1
@@ -146,6 +144,9 @@ class _Round(Trial):
         raise DataError(f"the command ended without all done {MOST_COMMANDS} times, although nobody disturbed it")
 
     def _command(self) -> "subprocess.Popen[str]":
+        """Gives the command. What is there when it begins is not in flight, as what a dying worker finishes later is."""
+        for file, mark in committed(self.url).items():
+            self.before.setdefault(file, mark)
         self.soak.commands += 1
         return self.start()
 

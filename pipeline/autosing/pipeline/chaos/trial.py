@@ -20,6 +20,7 @@ from autosing.pipeline.chaos.state import File, State, committed, copy_songs, do
 from autosing.pipeline.chaos.verdict import Verdict
 from autosing.pipeline.faults import END_ACTOR, RAISE, Point
 from autosing.pipeline.listing import Mark
+from autosing.pipeline.upkeep.sweep import sweep
 from autosing.signal.errors import AutosingError, DataError
 
 DAY_S = 86_400.0
@@ -94,14 +95,16 @@ class Trial:
 
     def verdict(self, cell: str, went_on: str, seconds: float, problem: str = "") -> Verdict:
         """Returns what the data set is now, beside the peaceful one."""
-        found = State.of(self.url)
+        found, left = State.of(self.url), leftovers(self.url)
+        swept = {"/".join(orphan.parts) for orphan in sweep(self.url, older_than_h=0.0)}
         return Verdict(
             cell,
             went_on,
             self.peaceful.differences(found),
             self.peaceful.lost_rows(found),
             done_twice(self.url, self.before),
-            leftovers(self.url),
+            left,
+            sorted({*left} - swept),
             seconds,
             problem,
         )

@@ -18,7 +18,8 @@ class Verdict:
         differing: columns and artefacts that are not those of the undisturbed data set.
         lost_rows: rows that are not there.
         done_twice: columns that were computed again although they were finished before.
-        left_over: unfinished files that stayed.
+        left_over: unfinished files that stayed; the next pass over the same columns, or `autosing gc`, removes them.
+        stays: those that `autosing gc` does not remove.
         seconds: from the start of the command to the end of the last one.
         problem: why the cell could not be judged, or what a run did that it must not do.
     """
@@ -29,13 +30,14 @@ class Verdict:
     lost_rows: int = 0
     done_twice: Sequence[str] = ()
     left_over: Sequence[str] = ()
+    stays: Sequence[str] = ()
     seconds: float = 0.0
     problem: str = ""
 
     @property
     def holds(self) -> bool:
         """Whether all that is promised is so."""
-        return not (self.differing or self.lost_rows or self.done_twice or self.left_over or self.problem)
+        return not (self.differing or self.lost_rows or self.done_twice or self.stays or self.problem)
 
     def to_json(self) -> dict[str, Any]:
         """Returns it for a script."""
@@ -66,7 +68,7 @@ def complaint(verdict: Verdict) -> str:
         f"differs in {_some(verdict.differing)}" if verdict.differing else "",
         f"{verdict.lost_rows} rows are lost" if verdict.lost_rows else "",
         f"computed again: {_some(verdict.done_twice)}" if verdict.done_twice else "",
-        f"left over: {_some(verdict.left_over)}" if verdict.left_over else "",
+        f"left over, and gc does not remove it: {_some(verdict.stays)}" if verdict.stays else "",
     ]
     told = "; ".join(part for part in parts if part)
     return f"{verdict.cell}: {told}" if told else ""
