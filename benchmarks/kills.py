@@ -22,12 +22,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from autosing.pipeline.chaos.process_tree import TOKEN, kill_tree
 from autosing.pipeline.dataset import Dataset
 from machine import machine
 from songs import SHARED_DATA, load_songs, write_dataset
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "pipeline"))
-from process_tree import TOKEN, kill_tree
 
 PARTITIONS = 8
 LATEST = 0.8

@@ -16,11 +16,11 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from process_tree import TOKEN, kill_tree
 from toy_stages import column_values
 
 from autosing.cluster.meters import COUNTERS
 from autosing.cluster.session import shipped_code
+from autosing.pipeline.chaos.process_tree import TOKEN, kill_tree
 from autosing.pipeline.ingest.partitions import append_songs
 from autosing.pipeline.ingest.synthetic import SyntheticSource
 from autosing.signal.errors import UsageError

@@ -16,9 +16,9 @@ from typing import Any
 
 import psutil
 import pytest
-from process_tree import TOKEN, carriers, kill, kill_tree
 from toy_stages import column_values
 
+from autosing.pipeline.chaos.process_tree import TOKEN, carriers, kill, kill_tree
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.ingest.partitions import append_songs
 from autosing.pipeline.ingest.synthetic import SyntheticSource

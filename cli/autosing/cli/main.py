@@ -7,6 +7,7 @@ import typer
 
 from autosing.cli import (
     build,
+    chaos,
     compare,
     convert,
     convert_checkpoint,
@@ -43,6 +44,7 @@ app.command("errors")(data.errors)
 app.command("verify")(upkeep.verify)
 app.command("gc")(upkeep.gc)
 app.command("repartition")(upkeep.repartition)
+app.command("chaos")(chaos.chaos)
 app.command("submit", context_settings=submit.PASSED_ON)(submit.submit)
 app.command("build")(build.build)
 app.command("train")(train.train)

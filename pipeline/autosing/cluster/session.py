@@ -67,6 +67,13 @@ def _start(address: str | None, cpus: int | None, environment: dict[str, Any]) -
         )
 
 
+def end_this_actor() -> None:
+    """Has Ray kill the actor that calls it, as it kills one that is not wanted any more."""
+    import ray
+
+    ray.kill(ray.get_runtime_context().current_actor)
+
+
 def shipped_code(folder: Path, wheel: Path | None = None) -> list[str]:
     """Returns what a cluster needs to import this package: a wheel's, the checkout's, or the installed package.
 

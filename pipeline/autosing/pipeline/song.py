@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from autosing.pipeline.faults import reached
 from autosing.signal.decode import Audio, decode, to_mono
 from autosing.signal.decode_stream import Form, examine, in_blocks, stream
 from autosing.signal.errors import RowError
@@ -144,6 +145,7 @@ class Song:
         encoded = self.values.get(address)
         if encoded is None:
             raise RowError(f"{address} is null: the song has no {which} audio")
+        reached("decode")
         return bytes(encoded)
 
     def _probed(self, column: str, measure: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 from autosing.pipeline.bucket import ANYTHING
 from autosing.pipeline.columnfile import INHERITED, ColumnWriter, read_record
 from autosing.pipeline.dataset import INDEX, PROBE, Partition, SongRow, split_address
+from autosing.pipeline.faults import reached
 from autosing.pipeline.graph import Graph, reads_index
 from autosing.pipeline.journal import EVERY_S, Journal, Kept, row_key
 from autosing.pipeline.listing import local_mark, mark_of
@@ -245,7 +246,9 @@ class Group:
             raise self._index_changed()
         for name, writer in writers.items():
             record = self._record(name, writer, records, index if name == PROBE else {})
+            reached("before-write")
             writer.close(record)
+            reached("between-write-and-rename")
             result = self.result.instances[name]
             result.rows, result.errors, result.own_errors = record.rows, record.errors, record.own_errors
             result.bytes = drafts[name].scratch.stat().st_size
@@ -253,6 +256,7 @@ class Group:
                 self.result.commits[name] = commit
             elif not self._is_made_by_another(name, record):
                 break
+            reached("after-rename")
             records[name] = record
             if self._journal:
                 self._journal.forget(name)
@@ -347,6 +351,7 @@ class Group:
         for row in self.partition.rows(list(dict.fromkeys(self._addresses()))):
             if ids is not None and row.id not in ids:
                 continue
+            reached("read")
             batch.append(self._passing(row))
             if PROBE in self.computed:  # Which tells how long the song is.
                 self._apply(PROBE, batch[-1:], models)
@@ -491,6 +496,7 @@ def outcomes(
     if not songs:
         return []
     on_call(songs)
+    reached("model-call")
     n = 1
     try:
         return stage.process(songs, model)

@@ -1,0 +1,242 @@
+"""Where runs are disturbed: a folder, the processes that were started in it, and a Ray cluster where one is needed."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+
+from autosing.pipeline.chaos.process_tree import TOKEN, carriers, kill, kill_tree
+from autosing.pipeline.faults import VARIABLE, Orders
+from autosing.signal.errors import DataError
+
+STAGES = ("f0", "energy", "units")
+"""What is computed: decoded audio, a network, a column made of a column, and an artefact that is fitted in between."""
+WORKERS = 2
+PATIENCE_S = 240.0
+LOOK_EVERY_S = 0.03
+RAY = {
+    # Others who use this machine would keep workers that let everybody go first from their work for minutes.
+    "RAY_worker_niceness": "0",
+    # A head is missed after 5 s, in place of 60.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+    "RAY_gcs_server_request_timeout_seconds": "5",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+SKEWED = "autosing.pipeline.chaos.skewed"
+RAYLET = "raylet"
+WORKER, AT_WORK = "ray::Worker", "ray::Worker."
+"""How processes of Ray call themselves."""
+
+
+class Site:
+    """Starts commands and a cluster, and finds their processes again.
+
+    Args:
+        folder: for everything; nothing else is in it.
+        token: by which whatever is started here is known, by those who kill it at the end.
+    """
+
+    def __init__(self, folder: Path, token: str = "") -> None:
+        self.folder, self.token = folder, token or uuid.uuid4().hex
+        (folder / "orders").mkdir(parents=True)
+        self.orders = Orders(folder / "orders")
+        self._cluster: _Cluster | None = None
+        self._port = _free_port()
+        self._started: list[subprocess.Popen[str]] = []
+
+    def process(self, url: str, executor: str, skew_s: float = 0.0, workers: int = WORKERS) -> "subprocess.Popen[str]":
+        """Starts `autosing process`, on the cluster where it is to be on Ray."""
+        options = ["--executor", executor]
+        if executor == "ray":
+            options += ["--address", self.cluster().address, "--workers", str(workers)]
+        program = [SKEWED, str(skew_s)] if skew_s else ["autosing.cli.main"]
+        with self.log_path.open("a") as log:
+            return self._start(*program, "process", url, *STAGES, *options, stdout=log, stderr=log)
+
+    @property
+    def log_path(self) -> Path:
+        """Where all runs print to."""
+        return self.folder / "log.txt"
+
+    def log_since(self, offset: int) -> str:
+        """Returns what runs have printed from a place of the log on."""
+        with self.log_path.open("rb") as log:
+            log.seek(offset)
+            return log.read().decode(errors="replace")
+
+    def cluster(self) -> "_Cluster":
+        """Returns the cluster, which is started where there is none."""
+        if self._cluster is None:
+            self._cluster = _Cluster(self._port, self._start)
+        return self._cluster
+
+    def new_cluster(self) -> None:
+        """Starts a cluster at the address of one whose head is dead; what else lives of that goes on."""
+        self._cluster = None
+        self.cluster()
+
+    def clear_away(self) -> None:
+        """Kills what lives of a cluster whose head was lost."""
+        kept = set() if self._cluster is None else {p.pid for p in self._cluster.tree()}
+        for process in carriers(self.token):
+            if process.pid not in kept:
+                kill(process)
+
+    def open_below(self, folder: str) -> bool:
+        """Whether a process that was started here has a file below a folder open."""
+        return any(_has_open(process, folder) for process in carriers(self.token))
+
+    def kill_all(self) -> None:
+        """Kills everything that was started, and what that starts meanwhile."""
+        kill_tree(self.token)
+        for started in self._started:
+            with started:  # Closes its pipes and waits for it.
+                pass
+        self._started = []
+        self._cluster = None
+
+    def _start(self, module: str, *arguments: str, **pipes: Any) -> "subprocess.Popen[str]":
+        environment = os.environ | RAY | {TOKEN: self.token, VARIABLE: str(self.orders.folder)}
+        command = [sys.executable, "-m", module, *arguments]
+        started = subprocess.Popen(
+            command, cwd=self.folder, env=environment, start_new_session=True, text=True, **pipes
+        )
+        self._started.append(started)
+        return started
+
+
+@contextmanager
+def site(folder: Path) -> Iterator[Site]:
+    """Gives a site; whatever was started there is dead afterwards, also where SIGTERM is what ends it."""
+    made = Site(folder)
+    former = signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield made
+    finally:
+        made.kill_all()
+        signal.signal(signal.SIGTERM, former)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+class _Cluster:
+    """Ray nodes on this machine.
+
+    Args:
+        port: of the head.
+        start: starts a module as a process.
+    """
+
+    def __init__(self, port: int, start: Callable[..., "subprocess.Popen[str]"]) -> None:
+        self._host = start(
+            "autosing.pipeline.chaos.host",
+            str(port),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self.address = self._hear()
+
+    def lose_head(self) -> None:
+        """Kills all processes of the head."""
+        self._say("lose the head")
+
+    def replace_lost(self) -> None:
+        """Adds as many nodes as have died."""
+        self._say("replace the lost")
+
+    def tree(self) -> list[psutil.Process]:
+        """Returns the processes of all nodes."""
+        host = psutil.Process(self._host.pid)
+        return [host, *host.children(recursive=True)]
+
+    def nodes(self) -> list[psutil.Process]:
+        """Returns the raylets that compute, the head's aside, which was started first."""
+        raylets = [p for p in self.tree() if is_named(p, RAYLET)]
+        return sorted(raylets, key=lambda p: p.create_time())[1:]
+
+    def _say(self, command: str) -> None:
+        assert self._host.stdin is not None
+        print(command, file=self._host.stdin, flush=True)
+        self._hear()
+
+    def _hear(self) -> str:
+        assert self._host.stdout is not None
+        said, _, address = self._host.stdout.readline().strip().partition(" ")
+        if said != "READY":
+            raise DataError("the Ray cluster on this machine does not start, or ended; look at Ray's logs in /tmp/ray")
+        return address
+
+
+def kill_node(raylet: psutil.Process) -> None:
+    """Kills all processes of a node at once."""
+    with suppress(psutil.NoSuchProcess):
+        for process in (raylet, *raylet.children(recursive=True)):
+            kill(process)
+
+
+def worker_of(pid: int) -> psutil.Process:
+    """Returns the worker that a process is, or is a child of."""
+    process = psutil.Process(pid)
+    while (parent := process.parent()) is not None and not is_named(parent, RAYLET):
+        process = parent
+    return psutil.Process(pid) if parent is None else process
+
+
+def is_named(process: psutil.Process, name: str) -> bool:
+    """Whether a process lives and its program, or the title that it gave itself, begins so."""
+    with suppress(psutil.Error):
+        return str(process.name()).startswith(name) and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _has_open(process: psutil.Process, folder: str) -> bool:
+    with suppress(psutil.Error):
+        return any(file.path.startswith(folder) for file in process.open_files())
+    return False
+
+
+def wait_until(happens: Callable[[], Any], run: "subprocess.Popen[str]", what: str) -> None:
+    """Waits until something is so.
+
+    Raises:
+        DataError: the run ended before, or it takes too long.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while not happens():
+        if run.poll() is not None:
+            raise DataError(f"the run ended, with {run.returncode}, before {what}")
+        if time.monotonic() > deadline:
+            raise DataError(f"{what}: not within {PATIENCE_S:.0f} s")
+        time.sleep(LOOK_EVERY_S)
+
+
+def end_of(run: "subprocess.Popen[str]") -> int:
+    """Returns the exit code of a run.
+
+    Raises:
+        DataError: it does not end.
+    """
+    try:
+        return run.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired as error:
+        os.killpg(run.pid, signal.SIGKILL)
+        raise DataError(f"a run did not end within {PATIENCE_S:.0f} s") from error
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,329 @@
+"""Runs that are disturbed on purpose: where they stop, what is found out about them, and the cells of the matrix."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from toy_stages import toy_dataset, toy_graph
+
+from autosing.cli.main import main
+from autosing.pipeline.chaos.cells import EXECUTORS, TROUBLES, VICTIMS, Ailment, Kill, chosen, matrix
+from autosing.pipeline.chaos.disks import small_disk
+from autosing.pipeline.chaos.process_tree import carriers
+from autosing.pipeline.chaos.site import Site, end_of, site, wait_until
+from autosing.pipeline.chaos.soak import SoakPlan, soak
+from autosing.pipeline.chaos.state import State, committed, copy_songs, done_twice, leftovers, make_songs
+from autosing.pipeline.chaos.trial import try_cell
+from autosing.pipeline.chaos.verdict import Verdict, complaint, table
+from autosing.pipeline.dataset import Dataset
+from autosing.pipeline.faults import POINTS, RAISE, VARIABLE, Orders, Point, reached
+from autosing.pipeline.progress import Progress
+from autosing.pipeline.run import RunOptions, process
+from autosing.signal.errors import DataError, UsageError
+
+REACHES = "import sys; from autosing.pipeline.faults import reached; [reached(point) for point in sys.argv[1:]]"
+on_ray = (pytest.mark.ray, pytest.mark.timeout(600))
+is_slow = (pytest.mark.slow, pytest.mark.timeout(400))
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Orders:
+    return Orders(tmp_path)
+
+
+def reach(orders: Orders, *points: Point) -> "subprocess.Popen[str]":
+    """Starts a process that comes to some points."""
+    environment = os.environ | {VARIABLE: str(orders.folder)}
+    return subprocess.Popen(
+        [sys.executable, "-c", REACHES, *points], env=environment, text=True, stderr=subprocess.PIPE
+    )
+
+
+def wait_for_stop(orders: Orders) -> int:
+    while (pid := orders.stopped()) is None:
+        time.sleep(0.01)
+    return pid
+
+
+def test_a_process_stops_at_the_point_that_is_armed_until_it_is_released(orders: Orders) -> None:
+    orders.place("decode")
+    with reach(orders, "read", "decode", "model-call") as run:
+        assert wait_for_stop(orders) == run.pid
+        assert run.poll() is None
+        orders.release()
+        assert run.wait() == 0
+
+
+def test_who_is_released_goes_on_though_the_next_point_is_armed_at_once(orders: Orders) -> None:
+    orders.place("read")
+    with reach(orders, "read", "decode") as run:
+        wait_for_stop(orders)
+        orders.release()
+        orders.place("decode")
+        assert wait_for_stop(orders) == run.pid
+        orders.release()
+        assert run.wait() == 0
+
+
+def test_only_one_of_two_processes_stops_at_a_point(orders: Orders) -> None:
+    orders.place("read")
+    with reach(orders, "read", "read") as one, reach(orders, "read", "read") as other:
+        by_pid = {one.pid: other, other.pid: one}
+        stands = wait_for_stop(orders)
+        assert by_pid[stands].wait() == 0
+        assert by_pid[by_pid[stands].pid].poll() is None
+        orders.release()
+
+
+def test_storage_fails_at_a_point_with_the_error_that_is_wanted(orders: Orders) -> None:
+    orders.place("before-write")
+    with reach(orders, "before-write") as run:
+        wait_for_stop(orders)
+        orders.release(f"{RAISE} {errno.ENOSPC}")
+        assert run.wait() == 1
+        assert run.stderr is not None and "No space left on device" in run.stderr.read()
+
+
+def test_a_point_that_nobody_reached_can_be_disarmed_and_one_that_was_reached_can_not(orders: Orders) -> None:
+    orders.place("read")
+    assert not orders.take_back()
+    with reach(orders, "read") as run:
+        assert run.wait() == 0
+    orders.place("read")
+    with reach(orders, "read") as run:
+        wait_for_stop(orders)
+        assert orders.take_back()
+        orders.release()
+        assert run.wait() == 0
+
+
+def test_slow_storage_pauses_at_every_point(orders: Orders) -> None:
+    orders.slow_down(0.3)
+    began = time.monotonic()
+    with reach(orders, *POINTS) as run:
+        assert run.wait() == 0
+    assert time.monotonic() - began > 0.3 * len(POINTS)
+
+
+def test_a_run_that_nobody_disturbs_passes_points_in_no_time() -> None:
+    assert VARIABLE not in os.environ
+    began = time.perf_counter()
+    for _ in range(10_000):
+        reached("read")
+    assert time.perf_counter() - began < 0.1
+
+
+def test_the_matrix_has_every_victim_at_every_point_and_every_trouble_on_every_executor() -> None:
+    cells = matrix()
+    assert len({str(cell) for cell in cells}) == len(cells)
+    assert {*cells} >= {Kill("ray", victim, point) for victim in VICTIMS for point in POINTS}
+    assert {*cells} >= {Kill("local", "driver", point) for point in POINTS}
+    assert {*cells} >= {Ailment(executor, trouble) for executor in EXECUTORS for trouble in TROUBLES}
+
+
+def test_cells_are_chosen_by_patterns_of_their_names() -> None:
+    assert chosen([]) == matrix()
+    assert [str(cell) for cell in chosen(["ray/head/*-rename", "local/io-error"])] == [
+        "local/io-error",
+        "ray/head/between-write-and-rename",
+        "ray/head/after-rename",
+    ]
+    with pytest.raises(UsageError, match="no cell is named 'ray/janitor'; cells: local/driver/read"):
+        chosen(["ray/janitor"])
+
+
+def test_a_verdict_tells_all_that_is_wrong_and_nothing_where_all_is_well() -> None:
+    well = Verdict("local/io-error", "same run", seconds=12.4)
+    assert well.holds and complaint(well) == ""
+    assert replace(well, left_over=("0/.tmp-f0",)).holds  # for `autosing gc`
+    lost = replace(well, differing=("0/f0",), lost_rows=3)
+    twice = replace(well, done_twice=[f"{i}/f0" for i in range(9)])
+    assert complaint(lost) == "local/io-error: differs in 0/f0; 3 rows are lost"
+    assert complaint(twice).endswith("computed again: 0/f0, 1/f0, 2/f0, 3/f0, 4/f0, 5/f0 and 3 more")
+    for bad in (lost, twice, replace(well, stays=("0/.tmp-f0",)), replace(well, problem="it did not end")):
+        assert not bad.holds
+    lines = table([well, lost]).splitlines()
+    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
+        *("local/io-error", "same run", "yes", "0", "0", "0", "12")
+    ]
+    assert "NO" in lines[3] and lines[-1] == complaint(lost)
+    assert json.loads(json.dumps(lost.to_json()))["holds"] is False
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """A toy data set with all its columns."""
+    made = toy_dataset(str(tmp_path / "set"), partitions=2)
+    compute(made)
+    return made
+
+
+def compute(url: str) -> None:
+    quiet = Progress(0, quiet=True)
+    process(Dataset(url), toy_graph(url), ["level", "above"], RunOptions(executor="local"), progress=quiet)
+
+
+def test_a_data_set_is_what_it_was_until_something_of_it_is_gone_or_other(url: str) -> None:
+    peaceful, before = State.of(url), committed(url)
+    assert peaceful.differences(State.of(url)) == [] and done_twice(url, before) == [] and leftovers(url) == []
+    Path(url, "1/above.parquet").unlink()
+    assert peaceful.differences(State.of(url)) == ["1/above"]
+    assert peaceful.lost_rows(State.of(url)) == 3
+    compute(url)
+    assert peaceful.differences(State.of(url)) == []
+    assert done_twice(url, before) == ["1/above"]
+    (Path(url) / "models" / "above" / "mean.txt").write_text("0.5")
+    assert peaceful.differences(State.of(url)) == ["models/above/mean.txt"]
+    Path(url, "0/.tmp-f0.parquet.1-00000000").touch()
+    assert leftovers(url) == ["0/.tmp-f0.parquet.1-00000000"]
+
+
+def test_what_two_runs_tell_to_have_done_was_done_twice_though_the_last_line_is_half_written(url: str) -> None:
+    before = committed(url)
+    (log,) = Path(url).glob("runs/*/events.jsonl")
+    again = next(line for line in log.read_text().splitlines() if json.loads(line)["event"] == "done")
+    other = log.parent.with_name("another") / log.name
+    other.parent.mkdir()
+    other.write_text(f"{again}\n{again[:20]}")
+    told = json.loads(again)
+    assert done_twice(url, before) == sorted(f"{told['partition']}/{name}" for name in told["instances"])
+
+
+def test_songs_are_copied_without_columns_and_too_few_partitions_are_refused(url: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has fewer than 4 partitions"):
+        copy_songs(url, str(tmp_path / "copy"))
+    larger = toy_dataset(str(tmp_path / "larger"), partitions=4)
+    compute(larger)
+    copy_songs(larger, str(tmp_path / "copy"))
+    assert committed(str(tmp_path / "copy")) == {}
+    assert len(Dataset(str(tmp_path / "copy")).partitions) == 4
+
+
+def test_a_small_disk_is_filled_emptied_and_made_read_only(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1 << 20) as disk:
+        if disk is None:
+            pytest.skip("only root may mount a small disk")
+        disk.fill()
+        with pytest.raises(OSError, match="No space left"):
+            (disk.folder / "file").write_bytes(bytes(4096))
+        disk.make_room()
+        (disk.folder / "file").write_bytes(bytes(4096))
+        with (disk.folder / "open").open("wb") as file:
+            closes = threading.Timer(0.5, file.close)
+            closes.start()
+            disk.freeze()
+        with pytest.raises(OSError, match="Read-only"):
+            (disk.folder / "file").unlink()
+        disk.thaw()
+        (disk.folder / "file").unlink()
+
+
+def test_what_a_site_started_is_dead_afterwards(tmp_path: Path) -> None:
+    with site(tmp_path / "site") as place:
+        make_songs(str(tmp_path / "songs"), 1, 1, 2.0)
+        place.process(str(tmp_path / "songs"), "local")
+        assert carriers(place.token)
+    assert carriers(place.token) == []
+
+
+def test_the_command_tells_the_names_of_its_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    with suppress(SystemExit):
+        main(["chaos", "--list", "--quick"])
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == len(POINTS) + len(TROUBLES) + 2 and "ray/driver/between-write-and-rename" in told
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("chaos") / "songs"
+    make_songs(str(made), 5, 2, 6.0)
+    return made
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with site(tmp_path_factory.mktemp("site") / "site") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def peaceful(songs: Path, place: Site) -> State:
+    url = str(songs.parent / "peace")
+    copy_songs(str(songs), url)
+    assert end_of(place.process(url, "local")) == 0, place.log_since(0)
+    return State.of(url)
+
+
+def family(run: "subprocess.Popen[str]") -> set[int]:
+    """Returns the ids of a process and of all that it started."""
+    process = psutil.Process(run.pid)
+    return {process.pid, *(child.pid for child in process.children(recursive=True))}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_run_comes_to_every_point_and_goes_on(place: Site, songs: Path, peaceful: State, tmp_path: Path) -> None:
+    url = str(tmp_path / "set")
+    copy_songs(str(songs), url)
+    run = place.process(url, "local")
+    for point in POINTS:
+        place.orders.place(point)
+        wait_until(lambda: place.orders.stopped() is not None, run, point)
+        assert place.orders.stopped() in family(run)
+        place.orders.release()
+    assert end_of(run) == 0
+    assert peaceful.differences(State.of(url)) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("local/driver/between-write-and-rename", marks=is_slow),
+        pytest.param("local/disk-full", marks=is_slow),
+        pytest.param("local/clock-skew", marks=is_slow),
+        pytest.param("ray/worker/after-rename", marks=on_ray),
+        pytest.param("ray/actor/model-call", marks=on_ray),
+        pytest.param("ray/driver/before-write", marks=on_ray),
+    ],
+)
+def test_a_cell_holds(name: str, place: Site, songs: Path, peaceful: State) -> None:
+    (cell,) = chosen([name])
+    verdict = try_cell(cell, place, songs, peaceful)
+    assert verdict.holds, complaint(verdict)
+    assert verdict.went_on.startswith("same run" if "worker" in name or "actor" in name else "same command")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_store_that_is_not_that_of_peace_is_told(place: Site, songs: Path, peaceful: State) -> None:
+    other = replace(peaceful, columns={**peaceful.columns, (0, "f0"): "other"}, rows={**peaceful.rows, (9, "f0"): 4})
+    (cell,) = chosen(["local/io-error"])
+    verdict = try_cell(cell, place, songs, other)
+    assert complaint(verdict) == "local/io-error: differs in 0/f0; 4 rows are lost"
+
+
+def test_a_run_that_ends_before_it_can_be_disturbed_is_told(tmp_path: Path) -> None:
+    with site(tmp_path / "site") as place:
+        run = place.process(str(tmp_path / "nowhere"), "local")
+        with pytest.raises(DataError, match="the run ended, with 1, before two partitions had files"):
+            wait_until(lambda: False, run, "two partitions had files")
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_short_soak_loses_nothing(place: Site, songs: Path, peaceful: State) -> None:
+    told: list[Verdict] = []
+    found = soak(SoakPlan(kills=3, minutes=5.0, seed=1), place, songs, peaceful, told.append)
+    assert found.holds, [complaint(verdict) for verdict in told]
+    assert found.kills.total() == 3 and found.rounds == told
+    assert "3 kills" in str(found) and "nothing is lost" in str(found)
