@@ -17,7 +17,7 @@ import pytest
 from toy_stages import toy_dataset, toy_graph
 
 from autosing.cli.main import main
-from autosing.pipeline.chaos.cells import EXECUTORS, TROUBLES, VICTIMS, Ailment, Kill, chosen, matrix
+from autosing.pipeline.chaos.cells import EXECUTORS, RUN_GOES_ON, TROUBLES, VICTIMS, Ailment, Kill, chosen, matrix
 from autosing.pipeline.chaos.disks import small_disk
 from autosing.pipeline.chaos.process_tree import carriers
 from autosing.pipeline.chaos.site import Site, end_of, site, wait_until
@@ -85,6 +85,13 @@ def test_only_one_of_two_processes_stops_at_a_point(orders: Orders) -> None:
         orders.release()
 
 
+def test_only_the_process_that_is_meant_stops(orders: Orders) -> None:
+    orders.place("read", os.getpid())
+    with reach(orders, "read") as run:
+        assert run.wait() == 0
+    assert not orders.take_back()
+
+
 def test_storage_fails_at_a_point_with_the_error_that_is_wanted(orders: Orders) -> None:
     orders.place("before-write")
     with reach(orders, "before-write") as run:
@@ -128,6 +135,7 @@ def test_the_matrix_has_every_victim_at_every_point_and_every_trouble_on_every_e
     assert len({str(cell) for cell in cells}) == len(cells)
     assert {*cells} >= {Kill("ray", victim, point) for victim in VICTIMS for point in POINTS}
     assert {*cells} >= {Kill("local", "driver", point) for point in POINTS}
+    assert {*cells} >= {Kill("child", victim, point) for victim in ("child", "driver") for point in POINTS}
     assert {*cells} >= {Ailment(executor, trouble) for executor in EXECUTORS for trouble in TROUBLES}
 
 
@@ -240,7 +248,7 @@ def test_the_command_tells_the_names_of_its_cells(capsys: pytest.CaptureFixture[
     with suppress(SystemExit):
         main(["chaos", "--list", "--quick"])
     told = capsys.readouterr().out.splitlines()
-    assert len(told) == len(POINTS) + len(TROUBLES) + 2 and "ray/driver/between-write-and-rename" in told
+    assert len(told) == len(POINTS) + len(TROUBLES) + 3 and "ray/driver/between-write-and-rename" in told
 
 
 @pytest.fixture(scope="module")
@@ -291,6 +299,9 @@ def test_a_run_comes_to_every_point_and_goes_on(place: Site, songs: Path, peacef
         pytest.param("local/driver/between-write-and-rename", marks=is_slow),
         pytest.param("local/disk-full", marks=is_slow),
         pytest.param("local/clock-skew", marks=is_slow),
+        pytest.param("child/child/model-call", marks=is_slow),
+        pytest.param("child/driver/after-rename", marks=is_slow),
+        pytest.param("ray/child/decode", marks=on_ray),
         pytest.param("ray/worker/after-rename", marks=on_ray),
         pytest.param("ray/actor/model-call", marks=on_ray),
         pytest.param("ray/driver/before-write", marks=on_ray),
@@ -300,7 +311,7 @@ def test_a_cell_holds(name: str, place: Site, songs: Path, peaceful: State) -> N
     (cell,) = chosen([name])
     verdict = try_cell(cell, place, songs, peaceful)
     assert verdict.holds, complaint(verdict)
-    assert verdict.went_on.startswith("same run" if "worker" in name or "actor" in name else "same command")
+    assert verdict.went_on.startswith("same run" if name.split("/")[1] in RUN_GOES_ON else "same command")
 
 
 @pytest.mark.slow

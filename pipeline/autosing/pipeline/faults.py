@@ -14,13 +14,16 @@ from typing import Literal, get_args
 
 Point = Literal["read", "decode", "model-call", "before-write", "between-write-and-rename", "after-rename"]
 POINTS: tuple[Point, ...] = get_args(Point)
+Watch = Literal["watch"]
+WATCH: Watch = "watch"
+"""Where a worker comes by again and again while its child computes."""
 VARIABLE = "AUTOSING_FAULTS"
 GO_ON, END_ACTOR, RAISE = "go on", "end the actor", "raise"
 LOOK_EVERY_S, PATIENCE_S = 0.01, 300.0
 _FOLDER = os.environ.get(VARIABLE)
 
 
-def reached(point: Point) -> None:
+def reached(point: Point | Watch) -> None:
     """Tells that the run is at a point; what happens there is up to `autosing chaos`.
 
     Raises:
@@ -40,20 +43,20 @@ class Orders:
 
     folder: Path
 
-    def place(self, point: Point) -> None:
-        """Arms a point, and no other: the next process to reach it stops there."""
+    def place(self, point: Point | Watch, pid: int | None = None) -> None:
+        """Arms a point, and no other: the next process to reach it, or the one with that id, stops there."""
         self.clear()
-        self._write(point, secrets.token_hex(4))
+        self._write(point, secrets.token_hex(4) + (f" {pid}" if pid else ""))
 
     def take_back(self) -> bool:
         """Disarms the point; returns whether that came too late, as somebody stands there or is about to tell so."""
-        for point in POINTS:
+        for point in (*POINTS, WATCH):
             (self.folder / point).unlink(missing_ok=True)
         return (self.folder / "taken").exists()
 
     def clear(self) -> None:
         """Forgets all orders, and what became of them; who was released goes on though he has not seen it yet."""
-        for name in (*POINTS, "taken", "stopped", "pause"):
+        for name in (*POINTS, WATCH, "taken", "stopped", "pause"):
             (self.folder / name).unlink(missing_ok=True)
 
     def slow_down(self, pause_s: float) -> None:
@@ -70,12 +73,12 @@ class Orders:
         if told := self._read("stopped"):
             self._write(f"released.{told.split()[1]}", how)
 
-    def meet(self, point: Point) -> None:
+    def meet(self, point: Point | Watch) -> None:
         """Does at a point what was ordered, in the process that reached it."""
         if pause := self._read("pause"):
             time.sleep(float(pause))
-        order = self._read(point)
-        if order is None or not self._take(point):
+        order, _, pid = (self._read(point) or "").partition(" ")
+        if not order or pid not in ("", str(os.getpid())) or not self._take(point):
             return
         self._write("stopped", f"{os.getpid()} {order}")
         how = self._wait(order)
@@ -87,7 +90,7 @@ class Orders:
             code = int(how.removeprefix(RAISE))
             raise OSError(code, os.strerror(code))
 
-    def _take(self, point: Point) -> bool:
+    def _take(self, point: Point | Watch) -> bool:
         try:
             (self.folder / point).rename(self.folder / "taken")
         except FileNotFoundError:

@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from autosing.pipeline.bounds import Bounds, used_bytes
+from autosing.pipeline.faults import WATCH, reached
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.schedule import Task
 from autosing.pipeline.work import Call, Passed
@@ -246,6 +247,7 @@ class _Child:
         Raises:
             Ended: it is not.
         """
+        reached(WATCH)
         if self._call and time.monotonic() - self._since > (most_s := self._bounds.time_s(self._call.audio_s)):
             raise Ended(f"took more than {most_s:.0f} s", self._call, LATE, WAY_OUT.format("song_s", "song-s"))
         if used_bytes(self._process.pid) > (most := self._bounds.memory_bytes):

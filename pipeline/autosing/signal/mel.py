@@ -100,7 +100,7 @@ def shifted_log_mel(wave: Floats, spec: MelSpec, n_frames: int, octaves: float) 
 
     The window is longer by the shift, and its bins are read as if it were not: what stood at a frequency stands at
     2^octaves times that. The level stays. Of a lower voice nothing is known of the highest bands: they mirror what is
-    below half the sampling rate, so that noise goes on there, as a hole would be farther off than anything that is sung.
+    below half the sampling rate, so that noise goes on there; a hole would be farther off than anything that is sung.
 
     Args:
         wave: (T,).

@@ -34,7 +34,7 @@ RAY = {
 }
 SKEWED = "autosing.pipeline.chaos.skewed"
 RAYLET = "raylet"
-WORKER, AT_WORK = "ray::Worker", "ray::Worker."
+WORKER, AT_WORK = "ray::IsolatedWorker", "ray::IsolatedWorker."
 """How processes of Ray call themselves."""
 
 

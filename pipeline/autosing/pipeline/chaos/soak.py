@@ -15,12 +15,12 @@ from autosing.pipeline.chaos.cells import Victim
 from autosing.pipeline.chaos.process_tree import carriers, kill
 from autosing.pipeline.chaos.site import AT_WORK, PATIENCE_S, WORKER, Site, end_of, is_named, kill_node
 from autosing.pipeline.chaos.state import State, committed, copy_songs
-from autosing.pipeline.chaos.trial import Trial
+from autosing.pipeline.chaos.trial import Trial, end_actor
 from autosing.pipeline.chaos.verdict import Verdict
-from autosing.pipeline.faults import END_ACTOR, POINTS
+from autosing.pipeline.faults import POINTS
 from autosing.signal.errors import AutosingError, DataError
 
-CHANCES: dict[Victim, int] = {"worker": 50, "actor": 22, "driver": 15, "node": 10, "head": 3}
+CHANCES: dict[Victim, int] = {"child": 30, "worker": 25, "actor": 17, "driver": 15, "node": 10, "head": 3}
 """Percent. What takes longest to come back dies least often, so that there is something to kill most of the time."""
 LONGEST_PAUSE_S = 4.0
 TO_A_POINT_S = 10.0
@@ -144,7 +144,7 @@ class _Round(Trial):
         raise DataError(f"the command ended without all done {MOST_COMMANDS} times, although nobody disturbed it")
 
     def _command(self) -> "subprocess.Popen[str]":
-        """Gives the command. What is there when it begins is not in flight, as what a dying worker finishes later is."""
+        """Gives the command. What is there when it begins is not in flight, as is what a dying worker finishes later."""
         for file, mark in committed(self.url).items():
             self.before.setdefault(file, mark)
         self.soak.commands += 1
@@ -166,6 +166,13 @@ class _Round(Trial):
     def _workers(self, name: str) -> list[psutil.Process]:
         return [process for process in carriers(self.site.token) if is_named(process, name)]
 
+    def kill_child(self, run: "subprocess.Popen[str]") -> bool:
+        """Kills the process in which a worker computes, whatever it is at; returns whether there was one."""
+        children = [child for worker in self._workers(WORKER) for child in worker.children()]
+        if children:
+            kill(self.draw.choice(children))
+        return bool(children)
+
     def kill_worker(self, run: "subprocess.Popen[str]") -> bool:
         """Kills a worker, whatever it is at; returns whether there was one."""
         workers = self._workers(WORKER)
@@ -182,8 +189,10 @@ class _Round(Trial):
             if time.monotonic() > deadline and not orders.take_back():
                 return False
             time.sleep(0.03)
-        orders.release(END_ACTOR)
-        return orders.stopped() is not None
+        if (pid := orders.stopped()) is None:
+            return False
+        end_actor(self.site, run, pid)
+        return True
 
     def kill_node(self, run: "subprocess.Popen[str]") -> bool:
         """Kills all processes of a node, and adds another."""
@@ -209,6 +218,7 @@ class _Round(Trial):
 
 
 KILLS: dict[Victim, Callable[[_Round, "subprocess.Popen[str]"], bool]] = {
+    "child": _Round.kill_child,
     "worker": _Round.kill_worker,
     "actor": _Round.kill_actor,
     "node": _Round.kill_node,

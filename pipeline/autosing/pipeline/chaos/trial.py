@@ -18,7 +18,7 @@ from autosing.pipeline.chaos.process_tree import kill
 from autosing.pipeline.chaos.site import Site, end_of, kill_node, wait_until, worker_of
 from autosing.pipeline.chaos.state import File, State, committed, copy_songs, done_twice, leftovers
 from autosing.pipeline.chaos.verdict import Verdict
-from autosing.pipeline.faults import END_ACTOR, RAISE, Point
+from autosing.pipeline.faults import END_ACTOR, RAISE, WATCH, Point
 from autosing.pipeline.listing import Mark
 from autosing.pipeline.upkeep.sweep import sweep
 from autosing.signal.errors import AutosingError, DataError
@@ -157,10 +157,12 @@ def _kill(cell: Kill, trial: Trial) -> str:
 def strike(cell: Kill, site: Site, run: "subprocess.Popen[str]", pid: int) -> None:
     """Kills a cell's victim while a process stands at the cell's point; what then lives of that process goes on."""
     standing = psutil.Process(pid)
-    if cell.victim == "worker":
+    if cell.victim == "child":
+        kill(standing)
+    elif cell.victim == "worker":
         kill(worker_of(pid))
     elif cell.victim == "actor":
-        site.orders.release(END_ACTOR)
+        end_actor(site, run, pid)
     elif cell.victim == "node":
         raylet = worker_of(pid).parent()
         assert raylet is not None
@@ -175,6 +177,13 @@ def strike(cell: Kill, site: Site, run: "subprocess.Popen[str]", pid: int) -> No
         with suppress(psutil.TimeoutExpired):
             standing.wait(GRACE_S)
         site.orders.release()
+
+
+def end_actor(site: Site, run: "subprocess.Popen[str]", pid: int) -> None:
+    """Has Ray kill the actor whose child a process is, in the moment in which it next looks after that."""
+    site.orders.place(WATCH, worker_of(pid).pid)
+    wait_until(lambda: site.orders.stopped() is not None, run, "the actor looked after its child")
+    site.orders.release(END_ACTOR)
 
 
 def _disk_full(trial: Trial, disk: Disk | None) -> str:
