@@ -144,7 +144,7 @@ class _Round(Trial):
         raise DataError(f"the command ended without all done {MOST_COMMANDS} times, although nobody disturbed it")
 
     def _command(self) -> "subprocess.Popen[str]":
-        """Gives the command. What is there when it begins is not in flight, as what a dying worker finishes later is."""
+        """Gives the command. What is there when it begins is not in flight; what a dying worker still finishes is."""
         for file, mark in committed(self.url).items():
             self.before.setdefault(file, mark)
         self.soak.commands += 1
