@@ -19,8 +19,8 @@ class Verdict:
         lost_rows: rows that are not there.
         done_twice: columns that were computed again although they were finished before.
         left_over: unfinished files that stayed; the next pass over the same columns, or `autosing gc`, removes them.
-        in_flight_twice: columns that were there at some kill and were computed again all the same, by a run that had begun
-            before they were there; told, and not held against anybody.
+        in_flight_twice: columns that were there at some kill and were computed again all the same, by a command that
+            was given before they were there; told, and not held against anybody.
         stays: those that `autosing gc` does not remove.
         seconds: from the start of the command to the end of the last one.
         problem: why the cell could not be judged, or what a run did that it must not do.
