@@ -162,7 +162,7 @@ def test_a_verdict_tells_all_that_is_wrong_and_nothing_where_all_is_well() -> No
         assert not bad.holds
     lines = table([well, lost]).splitlines()
     assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
-        *("local/io-error", "same run", "yes", "0", "0", "0", "12")
+        *("local/io-error", "same run", "yes", "0", "0", "0", "0", "12")
     ]
     assert "NO" in lines[3] and lines[-1] == complaint(lost)
     assert json.loads(json.dumps(lost.to_json()))["holds"] is False

@@ -100,13 +100,13 @@ class Trial:
         return Verdict(
             cell,
             went_on,
-            self.peaceful.differences(found),
-            self.peaceful.lost_rows(found),
-            done_twice(self.url, self.before),
-            left,
-            sorted({*left} - swept),
-            seconds,
-            problem,
+            differing=self.peaceful.differences(found),
+            lost_rows=self.peaceful.lost_rows(found),
+            done_twice=done_twice(self.url, self.before),
+            left_over=left,
+            stays=sorted({*left} - swept),
+            seconds=seconds,
+            problem=problem,
         )
 
 

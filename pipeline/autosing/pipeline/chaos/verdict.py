@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-HEADERS = ("cell", "went on", "identical", "lost rows", "done twice", "left over", "s")
+HEADERS = ("cell", "went on", "identical", "lost rows", "done twice", "in flight twice", "left over", "s")
 MOST_NAMES = 6
 
 
@@ -19,6 +19,8 @@ class Verdict:
         lost_rows: rows that are not there.
         done_twice: columns that were computed again although they were finished before.
         left_over: unfinished files that stayed; the next pass over the same columns, or `autosing gc`, removes them.
+        in_flight_twice: columns that were there at some kill and were computed again all the same, by a command that
+            was given before they were there; told, and not held against anybody.
         stays: those that `autosing gc` does not remove.
         seconds: from the start of the command to the end of the last one.
         problem: why the cell could not be judged, or what a run did that it must not do.
@@ -31,6 +33,7 @@ class Verdict:
     done_twice: Sequence[str] = ()
     left_over: Sequence[str] = ()
     stays: Sequence[str] = ()
+    in_flight_twice: Sequence[str] = ()
     seconds: float = 0.0
     problem: str = ""
 
@@ -46,7 +49,7 @@ class Verdict:
     def row(self) -> tuple[str, ...]:
         """Returns its row of the table."""
         same = "no verdict" if self.problem else "NO" if self.differing else "yes"
-        counts = (self.lost_rows, len(self.done_twice), len(self.left_over))
+        counts = (self.lost_rows, len(self.done_twice), len(self.in_flight_twice), len(self.left_over))
         return (self.cell, self.went_on, same, *map(str, counts), f"{self.seconds:.0f}")
 
 
