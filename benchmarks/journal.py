@@ -23,9 +23,11 @@ from pathlib import Path
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.ingest.partitions import append_songs
 from autosing.pipeline.ingest.synthetic import SyntheticSource
+from autosing.pipeline.outcomes import Models
+from autosing.pipeline.passes import Pass, Passed
 from autosing.pipeline.settings import DatasetEntry, Project
 from autosing.pipeline.threads import one_thread
-from autosing.pipeline.work import Group, Models, Passed
+from autosing.pipeline.work import Group
 from machine import machine
 
 STAGES = ("probe", "f0", "energy", "mel", "ssl")
@@ -41,7 +43,7 @@ def compute(url: str, every_s: float, kill_at: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     graph = Project().graph(DatasetEntry(url))
-    Group(Dataset(url).partition(0), graph, STAGES, journal_s=every_s, on_batch=look).commit(Models())
+    Group(Pass(Dataset(url).partition(0), graph, STAGES, on_batch=look), STAGES, journal_s=every_s).commit(Models())
 
 
 def cpu_s(url: str, every_s: float, kill_at: int = 0) -> float:

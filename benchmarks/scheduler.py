@@ -31,11 +31,12 @@ from autosing.pipeline.controller import Controller, Death, Fleet, Limits, Shape
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.listing import mark_of
+from autosing.pipeline.passes import Passed
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.schedule import Scheduler, Task
 from autosing.pipeline.settings import DatasetEntry, Project
 from autosing.pipeline.snapshot import Commit
-from autosing.pipeline.work import GroupResult, InstanceResult, Passed
+from autosing.pipeline.work import GroupResult, InstanceResult
 from autosing.pipeline.worker import Outcome
 from autosing.signal.errors import AutosingError
 from fabricated import INSTANCES, SETTINGS

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.graph import Graph
+from autosing.pipeline.outcomes import Models
+from autosing.pipeline.passes import Pass
 from autosing.pipeline.settings import DatasetEntry, Project
 from autosing.pipeline.threads import one_thread
-from autosing.pipeline.work import Group, GroupResult, Models
+from autosing.pipeline.work import Group, GroupResult
 from fabricated import SETTINGS
 from machine import machine
 from songs import SHARED_DATA, load_songs, repeated, write_dataset
@@ -30,7 +32,7 @@ def timed_pass(url: str, graph: Graph, names: list[str], models: Models) -> tupl
     """Computes and commits instances of the first partition; returns CPU seconds and what came of it."""
     partition = Dataset(url).partitions[0]
     started_s = time.process_time()
-    result = Group(partition, graph, names).commit(models)
+    result = Group(Pass(partition, graph, names), names).commit(models)
     return time.process_time() - started_s, result
 
 

@@ -266,7 +266,7 @@ def test_a_stage_that_forgets_its_column_leaves_an_error_in_every_row(tmp_path: 
 def test_a_stage_that_loses_songs_fails_its_partitions_and_leaves_nothing(tmp_path: Path) -> None:
     url = toy_dataset(str(tmp_path / "set"))
     report = run(url, odd_graph("too few rows"), ["level"])
-    assert set(report.failed) == {0, 1} and "ValueError at work.py" in report.failed[0]
+    assert set(report.failed) == {0, 1} and "ValueError at passes.py" in report.failed[0]
     assert [p.name for p in Path(url, "0").iterdir()] == ["index.parquet"]
 
 

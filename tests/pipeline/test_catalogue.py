@@ -14,6 +14,8 @@ from toy_stages import column_values, toy_dataset, toy_graph
 from autosing.pipeline.catalogue import CATALOGUE, Catalogue
 from autosing.pipeline.dataset import Dataset, Partition
 from autosing.pipeline.listing import list_partitions, mark_of
+from autosing.pipeline.outcomes import Models
+from autosing.pipeline.passes import Pass
 from autosing.pipeline.plan import plan_partition
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.record import Record
@@ -21,7 +23,7 @@ from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.schedule import RunReport
 from autosing.pipeline.snapshot import Snapshot
 from autosing.pipeline.store import Store
-from autosing.pipeline.work import Group, Models
+from autosing.pipeline.work import Group
 from autosing.signal.errors import AutosingError, DataError
 
 ALL = ["probe", "letters", "level", "doubled", "above"]
@@ -203,7 +205,7 @@ def test_an_index_that_changes_during_a_run_fails_its_partition(url: str) -> Non
     partition = Dataset(url).partitions[0]
     os.utime(Path(url, "0", "index.parquet"), ns=(0, 1))
     with pytest.raises(DataError, match=r"index\.parquet changed meanwhile; run again"):
-        Group(partition, toy_graph(url), ["level"]).commit(Models())
+        Group(Pass(partition, toy_graph(url), ["level"]), ["level"]).commit(Models())
 
 
 def test_a_store_in_memory_is_listed_with_marks_that_change_when_an_object_is_written_again() -> None:

@@ -24,6 +24,8 @@ from autosing.pipeline.graph import Graph, Instance
 from autosing.pipeline.ingest.partitions import append_songs
 from autosing.pipeline.journal import MOST_BYTES, Journal, Kept
 from autosing.pipeline.listing import list_partitions
+from autosing.pipeline.outcomes import Models
+from autosing.pipeline.passes import Pass
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.schema import Column
@@ -33,7 +35,7 @@ from autosing.pipeline.stages.probe import Probe
 from autosing.pipeline.store import Store
 from autosing.pipeline.upkeep.sweep import sweep
 from autosing.pipeline.upkeep.verify import verify
-from autosing.pipeline.work import Group, Models
+from autosing.pipeline.work import Group
 from autosing.signal.errors import DataError, RowError
 
 N = 8
@@ -43,9 +45,12 @@ KILLED = """
 import sys
 from test_journal import ALL, graph_of
 from autosing.pipeline.dataset import Dataset
-from autosing.pipeline.work import Group, Models
+from autosing.pipeline.outcomes import Models
+from autosing.pipeline.passes import Pass
+from autosing.pipeline.work import Group
 url, log = sys.argv[1:3]
-Group(Dataset(url).partition(0), graph_of(log, kill="song 5.wav"), ALL, journal_s=0).commit(Models())
+songs = Pass(Dataset(url).partition(0), graph_of(log, kill="song 5.wav"), ALL)
+Group(songs, ALL, journal_s=0).commit(Models())
 """
 
 
@@ -128,7 +133,7 @@ class Runs:
         """Makes a pass; nobody is told where it ends."""
         again = of.pop("again", ())
         graph = graph_of(str(self.log), **of)
-        group = Group(Dataset(self.url).partition(0), graph, names, extra, again=again, journal_s=journal_s)
+        group = Group(Pass(Dataset(self.url).partition(0), graph, {*names, *extra}), names, again, journal_s)
         try:
             group.commit(Models())
         except Stopped:
@@ -252,7 +257,7 @@ def test_what_was_computed_of_other_values_is_computed_again(runs: Runs) -> None
         return Graph({n: Instance(n, n, s) for n, s in stages.items()})
 
     def attempt(name: str, graph: Graph, again: bool = False) -> None:
-        Group(Dataset(runs.url).partition(0), graph, [name], again=[name] * again, journal_s=0).commit(Models())
+        Group(Pass(Dataset(runs.url).partition(0), graph, [name]), [name], [name] * again, 0.0).commit(Models())
 
     for name in ("probe", "level"):
         attempt(name, graph())

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from autosing.pipeline.outcomes import outcomes
 from autosing.pipeline.schema import Column
 from autosing.pipeline.song import Song
 from autosing.pipeline.stage import Row, Stage
-from autosing.pipeline.work import outcomes
 from autosing.signal.errors import RowError
 
 SONGS = [Song(str(n), {}, {}) for n in range(10)]
@@ -66,7 +66,7 @@ def test_a_song_for_which_a_gpu_has_no_room_by_itself_gets_an_error_and_its_neig
 
 def test_torch_is_not_loaded_to_find_out() -> None:
     code = (
-        "import sys; from autosing.pipeline.work import is_out_of_gpu_memory; "
+        "import sys; from autosing.pipeline.outcomes import is_out_of_gpu_memory; "
         "assert not is_out_of_gpu_memory(MemoryError()); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,9 +9,10 @@ from toy_stages import toy_dataset, toy_graph, toy_songs
 
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.ingest.partitions import append_songs
+from autosing.pipeline.passes import Passed
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
-from autosing.pipeline.work import GroupResult, InstanceResult, Passed
+from autosing.pipeline.work import GroupResult, InstanceResult
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:

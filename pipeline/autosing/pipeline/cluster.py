@@ -13,10 +13,10 @@ from autosing.cluster.session import ray_session
 from autosing.pipeline.bounds import Bounds
 from autosing.pipeline.controller import Controller, Death, Fleet, Limits, Shape
 from autosing.pipeline.isolation import IsolatedWorker
+from autosing.pipeline.passes import Passed
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.schedule import Scheduler, Task
 from autosing.pipeline.threads import VARIABLES
-from autosing.pipeline.work import Passed
 from autosing.pipeline.worker import Outcome
 from autosing.signal.errors import AutosingError, DataError
 

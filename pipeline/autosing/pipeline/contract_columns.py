@@ -11,12 +11,12 @@ from typing import Any
 
 from autosing.pipeline.dataset import INDEX, PROBE, split_address
 from autosing.pipeline.graph import Graph, Voice, reads_index
+from autosing.pipeline.outcomes import Models
 from autosing.pipeline.record import definition_of
 from autosing.pipeline.sections import computed
 from autosing.pipeline.settings import STEMS, DatasetEntry, Project
 from autosing.pipeline.song import Song
 from autosing.pipeline.stage import FittedStage, Stage
-from autosing.pipeline.work import Models
 from autosing.signal.decode import Audio
 from autosing.signal.errors import CheckpointError, UsageError
 from autosing.signal.tape import Tape

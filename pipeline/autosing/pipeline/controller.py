@@ -14,9 +14,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autosing.pipeline.passes import ANY, Passed
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.schedule import Scheduler, Task
-from autosing.pipeline.work import ANY, Passed
 from autosing.pipeline.worker import Outcome, settle
 from autosing.signal.errors import AutosingError, DataError, UsageError
 

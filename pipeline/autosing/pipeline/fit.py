@@ -14,10 +14,11 @@ from autosing.pipeline.artefact import FitRecord, fit_changes, read_fit
 from autosing.pipeline.dataset import PROBE, Dataset, Partition, split_address
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.model_digest import FIT_RECORD
+from autosing.pipeline.outcomes import Models
+from autosing.pipeline.passes import Pass
 from autosing.pipeline.plan import recomputed
 from autosing.pipeline.stage import FitSource, FittedStage, fitted
 from autosing.pipeline.store import TEMPORARY, Store, explained_refusals
-from autosing.pipeline.work import Group, Models
 from autosing.signal.errors import UsageError
 
 
@@ -142,6 +143,6 @@ class DatasetFitSource(FitSource):
     def _computed(
         self, partition: Partition, instances: Sequence[str], ids: Mapping[str, float]
     ) -> Iterator[Mapping[str, Any]]:
-        extra = [*recomputed(self._graph, instances), *instances]
-        for passing in Group(partition, self._graph, [], extra).passes(self._models, ids):
+        names = {*recomputed(self._graph, instances), *instances}
+        for passing in Pass(partition, self._graph, names).songs(self._models, ids):
             yield passing.song.values

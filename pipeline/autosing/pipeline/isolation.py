@@ -24,8 +24,8 @@ from typing import Any
 from autosing.pipeline.bounds import Bounds, used_bytes
 from autosing.pipeline.faults import WATCH, reached
 from autosing.pipeline.graph import Graph
+from autosing.pipeline.passes import Call, Passed
 from autosing.pipeline.schedule import Task
-from autosing.pipeline.work import Call, Passed
 from autosing.pipeline.worker import Outcome, Worker
 from autosing.signal.errors import AutosingError, DataError
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from autosing.pipeline.work import GroupResult, InstanceResult, Passed
+from autosing.pipeline.passes import Passed
+from autosing.pipeline.work import GroupResult, InstanceResult
 
 LINE_EVERY_S = 30.0
 

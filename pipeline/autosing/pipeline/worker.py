@@ -10,11 +10,13 @@ from autosing.pipeline.bounds import Bounds
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.fit import fit
 from autosing.pipeline.graph import Graph
+from autosing.pipeline.outcomes import Models
+from autosing.pipeline.passes import Call, Pass, Passed
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.schedule import Scheduler, Task, with_retries
 from autosing.pipeline.store import refusal
 from autosing.pipeline.threads import one_thread
-from autosing.pipeline.work import Call, Group, GroupResult, Models, Passed
+from autosing.pipeline.work import Group, GroupResult
 from autosing.signal.errors import AutosingError, DataError, UsageError
 
 
@@ -54,8 +56,8 @@ class Worker:
     ) -> Outcome:
         """Computes and commits a task; an error becomes part of the outcome."""
         try:
-            group = partial(self._group, graph, task, poison, apart, on_batch)
-            return Outcome(result=with_retries(lambda: group().commit(self._models)))
+            songs = partial(self._pass, graph, task, poison, apart, on_batch)
+            return Outcome(result=with_retries(lambda: self._commit(task, songs())))
         except OSError as error:
             if message := refusal(error, self._dataset.url):
                 return Outcome(fatal=DataError(message))
@@ -71,7 +73,7 @@ class Worker:
 
     def survive(self, graph: Graph, task: Task, ids: Sequence[str]) -> bool:
         """Computes the given songs of a task without committing anything; True if the process lives to say so."""
-        for _ in self._group(graph, task, {}).passes(self._models, set(ids)):
+        for _ in self._pass(graph, task).songs(self._models, set(ids)):
             pass
         return True
 
@@ -83,26 +85,19 @@ class Worker:
             return error
         return None
 
-    def _group(
+    def _commit(self, task: Task, songs: Pass) -> GroupResult:
+        return Group(songs, task.names, task.again, self._bounds.journal_s).commit(self._models)
+
+    def _pass(
         self,
         graph: Graph,
         task: Task,
-        poison: Mapping[tuple[str, str], str],
+        poison: Mapping[tuple[str, str], str] | None = None,
         apart: Collection[tuple[str, str]] = (),
         on_batch: Callable[[Passed], None] | None = None,
-    ) -> Group:
-        return Group(
-            self._dataset.partition(task.partition),
-            graph,
-            task.names,
-            task.extra,
-            poison,
-            apart,
-            task.again,
-            self._bounds.journal_s,
-            on_batch,
-            self._on_call,
-        )
+    ) -> Pass:
+        partition, names = self._dataset.partition(task.partition), {*task.names, *task.extra}
+        return Pass(partition, graph, names, poison, apart, on_batch, self._on_call)
 
 
 def settle(scheduler: Scheduler, task: Task, outcome: Outcome, progress: Progress) -> None:

@@ -7,11 +7,11 @@ import numpy.typing as npt
 
 from autosing.evaluation.heard import SPEC, Wave
 from autosing.pipeline.dataset import INDEX
+from autosing.pipeline.outcomes import Models
 from autosing.pipeline.sections import computed
 from autosing.pipeline.settings import DatasetEntry, Project
 from autosing.pipeline.song import Song
 from autosing.pipeline.stages.singer_embedding import STATISTICS
-from autosing.pipeline.work import Models
 from autosing.signal.checkpoint import Checkpoint
 from autosing.signal.decode import Audio
 from autosing.signal.errors import UsageError

@@ -5,9 +5,9 @@ from typing import Any
 from autosing.pipeline.dataset import INDEX
 from autosing.pipeline.encode.features import Chain
 from autosing.pipeline.graph import reads_index
+from autosing.pipeline.outcomes import Models, outcomes
 from autosing.pipeline.schema import Column
 from autosing.pipeline.song import Song
-from autosing.pipeline.work import Models, outcomes
 from autosing.signal.errors import RowError
 
 
