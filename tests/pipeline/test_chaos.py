@@ -296,13 +296,8 @@ def test_a_run_comes_to_every_point_and_goes_on(place: Site, songs: Path, peacef
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param("local/driver/between-write-and-rename", marks=is_slow),
         pytest.param("local/disk-full", marks=is_slow),
-        pytest.param("local/clock-skew", marks=is_slow),
         pytest.param("child/child/model-call", marks=is_slow),
-        pytest.param("child/driver/after-rename", marks=is_slow),
-        pytest.param("ray/child/decode", marks=on_ray),
-        pytest.param("ray/worker/after-rename", marks=on_ray),
         pytest.param("ray/actor/model-call", marks=on_ray),
         pytest.param("ray/driver/before-write", marks=on_ray),
     ],

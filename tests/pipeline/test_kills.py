@@ -145,7 +145,6 @@ def wait_until(happens: Callable[[], Any], run: "subprocess.Popen[str]", process
 @pytest.mark.parametrize(
     "executor",
     [
-        pytest.param("local", marks=(pytest.mark.slow, pytest.mark.timeout(300))),
         pytest.param("child", marks=(pytest.mark.slow, pytest.mark.timeout(300))),
         pytest.param("ray", marks=on_ray),
     ],
