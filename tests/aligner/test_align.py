@@ -181,10 +181,13 @@ def test_a_single_net_disagrees_with_nobody_about_stamps_and_with_its_own_doubts
     assert with_stamps.is_derailed is False and plain.is_derailed is False
 
 
-@pytest.mark.parametrize("nets", [1, 2])
-def test_lyrics_without_times_that_nobody_sings_have_little_confidence(nets: int) -> None:
-    rng = np.random.default_rng(0)
-    noise = np.log(rng.dirichlet(np.ones(len(CLASSES)), (nets, 6000))).astype(np.float32)
-    found = align_plain(noise, [text for _, text in VERSE], 120.0, LETTERS)
-    assert found is not None and found.is_derailed
-    assert np.mean([line.confidence for line in found.lines]) < 0.5
+@pytest.mark.parametrize(("nets", "most"), [(1, 0.7), (2, 0.4)])
+def test_lyrics_without_times_that_nobody_sings_have_little_confidence(nets: int, most: float) -> None:
+    confidence = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        noise = np.log(rng.dirichlet(np.ones(len(CLASSES)), (nets, 6000))).astype(np.float32)
+        found = align_plain(noise, [text for _, text in VERSE], 120.0, LETTERS)
+        assert found is not None and (found.is_derailed or nets == 1), "a single net has nobody to disagree with"
+        confidence += [line.confidence or 0.0 for line in found.lines]
+    assert np.mean(confidence) < most
