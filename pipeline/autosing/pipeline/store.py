@@ -312,13 +312,15 @@ class Draft:
 
 
 def _lives(pid: int) -> bool:
+    """Returns whether a process works; one that is dead and not yet buried by its parent does not."""
+    import psutil
+
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        pass
-    return True
+    except psutil.AccessDenied:
+        return True
 
 
 def seconds_ns(time: datetime) -> int:
