@@ -43,10 +43,7 @@ POINTS_HZ = 100
 
 def features(wave: npt.NDArray[np.float32], sample_rate_hz: int) -> dict[str, npt.NDArray[Any]]:
     """Returns the log-mel (F, M) and the F0 (F,) of a mono wave (T,)."""
-    from autosing.signal.f0 import f0
-
-    seconds = len(wave) / sample_rate_hz
-    return {"mel": mel(wave, sample_rate_hz), "f0_hz": f0(wave, sample_rate_hz, int(seconds * POINTS_HZ)).f0_hz}
+    return {"mel": mel(wave, sample_rate_hz), "f0_hz": pitch(wave, sample_rate_hz)}
 
 
 def mel(wave: npt.NDArray[np.float32], sample_rate_hz: int) -> npt.NDArray[np.float16]:
@@ -156,11 +153,11 @@ def lhotse_extractors() -> Mapping[str, Any]:
     spec = MelSpec()
     return {
         "mel": extractor("autosing-mel", float(1 / spec.rate), spec.n_mels, mel),
-        "f0": extractor("autosing-f0", 1 / POINTS_HZ, 1, lambda wave, rate: features_f0(wave, rate)[:, None]),
+        "f0": extractor("autosing-f0", 1 / POINTS_HZ, 1, lambda wave, rate: pitch(wave, rate)[:, None]),
     }
 
 
-def features_f0(wave: npt.NDArray[np.float32], sample_rate_hz: int) -> npt.NDArray[np.float32]:
+def pitch(wave: npt.NDArray[np.float32], sample_rate_hz: int) -> npt.NDArray[np.float32]:
     """Returns the F0 (F,) of a mono wave (T,)."""
     from autosing.signal.f0 import f0
 

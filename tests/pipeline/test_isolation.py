@@ -22,17 +22,10 @@ from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.schedule import RunReport, Task
 from autosing.pipeline.settings import parse_project
 from autosing.signal.errors import DataError, UsageError
+from on_ray import ON_RAY
 from said import Autosing
 
-on_ray = (
-    pytest.mark.ray,
-    pytest.mark.timeout(300),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-)
-EXECUTORS = ["child", pytest.param("ray", marks=on_ray)]
+EXECUTORS = ["child", pytest.param("ray", marks=ON_RAY)]
 BOUNDS = Bounds(memory_gb=0.6)
 HURRIED = {"child": Bounds(song_s=8, song_lengths=0.1), "ray": Bounds(song_s=40, song_lengths=0.1)}
 """A lot for a tone, but not for what is imported on the way: workers on Ray make way for all others on a machine."""

@@ -11,16 +11,9 @@ from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.schedule import RunReport
+from on_ray import ON_RAY
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.timeout(300),
-    # Ray leaves sockets and files for the interpreter to close.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = ON_RAY
 ALL = ["probe", "letters", "level", "doubled", "above"]
 
 
