@@ -133,6 +133,23 @@ def test_a_chorus_that_is_sung_once_more_than_it_is_written_derails_no_line() ->
     assert errors(found, wanted).max() < 1.0
 
 
+def test_a_stanza_is_not_torn_between_two_places_where_it_is_sung() -> None:
+    chorus = [(t - 2.0, text) for t, text in VERSE[:2]]
+    song = [*VERSE, *[(30.0 + t, text) for t, text in chorus], *[(40.0 + t, text) for t, text in chorus]]
+    emissions, starts = sing(song, 55.0)
+    for mumbled in (slice(34 * 50, 38 * 50), slice(40 * 50, 44 * 50)):  # the second line once, the first line again
+        emissions[:, mumbled] = sing(song, 55.0, doubt=0.4)[0][:, mumbled]
+    verse, lines = ([text for _, text in part] for part in (VERSE, chorus))
+    n_verse, n_chorus = (sum(len(text.split()) for text in texts) for texts in (verse, lines))
+    sung = slice(n_verse, n_verse + n_chorus)
+
+    def apart(written: list[str]) -> float:
+        return float(np.ptp(errors(align_plain(emissions, written, 55.0, LETTERS), starts[: sung.stop])[sung]))
+
+    assert apart([*verse, "", *lines]) < 1.0
+    assert apart([*verse, *lines]) > 5.0
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "[00:01.00]", "[00:01.00][Chorus]\n[00:05.00](x2)", "no stamps at all", "[09:00.00]beyond the end"],

@@ -83,7 +83,7 @@ def test_a_gap_stands_for_singing_that_is_not_in_the_lyrics() -> None:
     emissions = peaks(dict.fromkeys(range(5, 30), 3) | {40: 1}, 60)
     plain = Trellis.of(np.array([1]), 60)
     any_sound = np.log1p(-np.exp(emissions[:, 0])).astype(np.float32) - np.float32(0.1)
-    gaps = Trellis(**{**vars(plain), "is_gap": np.array([True, True])})
+    gaps = Trellis(**{**vars(plain), "gap_cost": np.zeros(2, np.float32)})
     assert best_path(emissions, gaps, gap=any_sound).starts[0] == 40
 
 

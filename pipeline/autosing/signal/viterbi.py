@@ -30,7 +30,7 @@ class Trellis:
         expected: (S,) where a label is expected to begin.
         stiffness: (S,) cost of beginning `d` frames off is `stiffness d^2`; 0 where nothing is expected.
         blank_cost: (S + 1,) cost of each frame in the blank before each label and after the last.
-        is_gap: (S + 1,) whether a blank stands for anything that sounds, at the cost that `gap` tells.
+        gap_cost: (S + 1,) cost of each frame of anything that sounds in place of a blank; infinite where nothing may.
     """
 
     labels: Ints
@@ -39,7 +39,7 @@ class Trellis:
     expected: Floats
     stiffness: Floats
     blank_cost: Floats
-    is_gap: npt.NDArray[np.bool_]
+    gap_cost: Floats
 
     @classmethod
     def of(cls, labels: Ints, n_frames: int) -> "Trellis":
@@ -53,7 +53,7 @@ class Trellis:
             zeros,
             zeros,
             np.zeros(n + 1, np.float32),
-            np.zeros(n + 1, np.bool_),
+            np.full(n + 1, np.inf, np.float32),
         )
 
 
@@ -74,7 +74,7 @@ def best_path(emissions: Floats, trellis: Trellis, blank: int = 0, gap: Floats |
         emissions: log probabilities per frame.
         trellis: the labels and what is known of them.
         blank: the column of the blank.
-        gap: (F,) log score of "anything" where a blank is a gap; the blank's own where it is higher, or where None.
+        gap: (F,) log score of anything that sounds; None where no blank may be a gap.
 
     Raises:
         RowError: no path exists: there are fewer frames than labels where they may be.
@@ -95,7 +95,7 @@ def _forward(emissions: Floats, trellis: Trellis, blank: int, gap: Floats | None
     labels, n_labels = trellis.labels, len(trellis.labels)
     may_skip = np.append(False, labels[1:] != labels[:-1])
     skip_cost = np.where(may_skip, np.float32(0), _NEVER)
-    gap_blank = emissions[:, blank] if gap is None else np.maximum(gap, emissions[:, blank])
+    anything = np.full(len(emissions), _NEVER) if gap is None else gap
     # Active are the labels whose window has begun and has not ended; both edges only move forward.
     begin = np.searchsorted(trellis.last, np.arange(len(emissions)), side="left")
     end = np.searchsorted(trellis.first, np.arange(len(emissions)), side="right")
@@ -108,7 +108,8 @@ def _forward(emissions: Floats, trellis: Trellis, blank: int, gap: Floats | None
         # Blanks lo .. hi: the one after the last active label, too.
         own, came = blanks[lo : hi + 1], token[lo : hi + 1]
         from_label = came > own
-        stay = np.where(trellis.is_gap[lo : hi + 1], gap_blank[frame], row[blank]) - trellis.blank_cost[lo : hi + 1]
+        gaps = anything[frame] - trellis.gap_cost[lo : hi + 1]
+        stay = np.maximum(gaps, row[blank] - trellis.blank_cost[lo : hi + 1])
         new_blanks = np.where(from_label, came, own) + stay
         off = frame - trellis.expected[lo:hi]
         entry = trellis.stiffness[lo:hi] * off * off

@@ -40,7 +40,9 @@ SCATTER = 1.48  # standard deviation over median absolute deviation, of a normal
 LEAST_LINES = 4  # to learn a song's shift from
 
 INNER_COST = 2.0  # nats per second without a sound inside a line, so that a line without stamps stays together
-GAP_COST = 40.0  # nats per second of singing between lines that is in no lyrics
+# Nats per second of singing that is in no lyrics, between stanzas and between lines of one: what is not written is
+# mostly a stanza, as a chorus that is sung once more.
+GAP_COSTS = (40.0, 80.0)
 MASK_S = 2.5  # beside the time that the line's text takes
 DISAGREEMENT_S = 0.5  # about a line's place, at which the confidence in it is 1/e
 DERAILED_CONFIDENCE = 0.5
@@ -110,7 +112,10 @@ def align_stamped(
 
 
 def align_plain(emissions: Emissions, lines: Sequence[str], duration_s: float, alphabet: Speller) -> Alignment | None:
-    """Returns the alignment of lyrics without times; None where no line has words. See `align_stamped`."""
+    """Returns the alignment of lyrics without times; None where no line has words. See `align_stamped`.
+
+    Lines without words part stanzas.
+    """
     words = sung_words(lines, alphabet)
     if not words or not emissions.shape[1]:
         return None
@@ -119,7 +124,7 @@ def align_plain(emissions: Emissions, lines: Sequence[str], duration_s: float, a
     found_s = [_found(with_anything(hearing), words, duration_s).starts_s for hearing in hearings]
     # Most of them together lose fewer lines than any alone.
     agreed = _masked(np.median(found_s, axis=0), words, duration_s)
-    path = place(with_anything(whole), words, agreed, INNER_COST, GAP_COST)
+    path = place(with_anything(whole), words, agreed, INNER_COST, GAP_COSTS)
     return _alignment(path.starts_s, path, words, _agreement(words, path.starts_s, found_s), alphabet, duration_s)
 
 
@@ -195,8 +200,8 @@ def _near_stamps(lyrics: _Stamped, pad_s: float, spread_s: float, jitter_s: floa
 
 def _found(evidence: Emissions, words: Sequence[SungWord], duration_s: float) -> SungPath:
     """Returns the path of words without times: anywhere first, then near the middle of their line."""
-    first = place(evidence, words, Places.anywhere(len(words), duration_s), INNER_COST, GAP_COST)
-    return place(evidence, words, _masked(first.starts_s, words, duration_s), INNER_COST, GAP_COST)
+    first = place(evidence, words, Places.anywhere(len(words), duration_s), INNER_COST, GAP_COSTS)
+    return place(evidence, words, _masked(first.starts_s, words, duration_s), INNER_COST, GAP_COSTS)
 
 
 def _masked(starts_s: Floats, words: Sequence[SungWord], duration_s: float) -> Places:

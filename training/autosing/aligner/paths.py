@@ -57,7 +57,7 @@ def place(
     words: Sequence[SungWord],
     places: Places,
     inner_cost: float = 0.0,
-    gap_cost: float | None = None,
+    gap_costs: tuple[float, float] | None = None,
 ) -> SungPath:
     """Returns where the words are in log probabilities (F, V + 1), whose last column is that of any sound.
 
@@ -66,22 +66,22 @@ def place(
         words: in order.
         places: what is known of them.
         inner_cost: nats that a second without a sound costs inside a line; between lines it costs nothing.
-        gap_cost: nats that a second of sounds which are no lyrics costs between lines; None if there can be none.
+        gap_costs: nats that a second of sounds which are no lyrics costs between two stanzas, and between two lines of
+            one; None if there can be none. Lines without words part stanzas; of lyrics without any, every line is one.
 
     Raises:
         RowError: the words have more sounds than there are frames for, or the song is too long for so many.
     """
     rate = float(RATE)
     owners = np.repeat(np.arange(len(words)), [len(word.labels) for word in words])
-    trellis = _trellis(evidence, words, owners, places, inner_cost / rate)
+    trellis = _trellis(evidence, words, owners, places, inner_cost / rate, _gap_costs(words, owners, gap_costs))
     active = int(np.sum(trellis.last - trellis.first + 1))
     if active > LARGEST_TRELLIS:
         raise RowError(
             f"{len(owners)} sounds without times in {len(evidence) / rate:.0f} s are too many to align at once; "
             "give LRC lyrics, or cut the recording"
         )
-    gap = None if gap_cost is None else evidence[:, -1] - np.float32(gap_cost / rate)
-    path = best_path(evidence, trellis, gap=gap)
+    path = best_path(evidence, trellis, gap=evidence[:, -1])
     heads = np.flatnonzero(np.diff(owners, prepend=-1))
     tails = np.append(heads[1:], len(owners)) - 1
     lengths = np.maximum(path.ends - path.starts, 1)
@@ -95,6 +95,7 @@ def _trellis(
     owners: npt.NDArray[np.int64],
     places: Places,
     inner_cost: float,
+    gap_costs: Floats,
 ) -> Trellis:
     n_frames, anything = len(evidence), evidence.shape[1] - 1
     rate = float(RATE)
@@ -114,5 +115,21 @@ def _trellis(
         expected=(places.expected_s[owners] * rate).astype(np.float32),
         stiffness=np.where(heads, stiffness[owners], 0.0).astype(np.float32),
         blank_cost=np.where(begins_line, 0.0, inner_cost).astype(np.float32),
-        is_gap=begins_line,
+        gap_cost=gap_costs,
     )
+
+
+def _gap_costs(
+    words: Sequence[SungWord], owners: npt.NDArray[np.int64], costs: tuple[float, float] | None
+) -> npt.NDArray[np.float32]:
+    """Returns what a frame of other sounds costs before each label and after the last."""
+    if costs is None:
+        return np.full(len(owners) + 1, np.inf, np.float32)
+    of_stanza, of_line = costs
+    steps = np.diff([word.line for word in words])
+    if steps.max(initial=0) <= 1:
+        of_line = of_stanza
+    between = np.select([steps > 1, steps == 1], [of_stanza, of_line], np.inf)
+    by_word = np.concatenate([[of_stanza], between, [of_stanza]])
+    at = np.append(owners, len(words))
+    return np.where(np.diff(at, prepend=-1) != 0, by_word[at], np.inf).astype(np.float32) / np.float32(RATE)

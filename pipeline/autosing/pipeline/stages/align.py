@@ -33,6 +33,8 @@ Spell = Callable[[Song], "Speller"]
 class Align(FittedStage):
     """Times of words, lines and phones; null where the song has no lyrics, or only marks ("[instrumental]").
 
+    Of lyrics without times a stanza stays together, where an empty line or a mark ("[Chorus]") parts it from the next.
+
     Args:
         method: `ctc`, the project's own net; `hf`, any Hugging Face CTC model; or `rate`, which hears nothing, needs
             line stamps and places words by their letters and syllables.
