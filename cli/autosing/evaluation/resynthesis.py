@@ -85,9 +85,7 @@ def _fitting(way: Way, dataset: Dataset, given: Mapping[str, str]) -> Way:
         instance = split_address(dataset.resolve(given.get(name, name)))[0]
         record = first.record(instance)
         if record is None:
-            raise UsageError(
-                f"{instance} is not computed yet; run `autosing process {dataset.url} --stages {instance}`"
-            )
+            raise UsageError(f"{instance} is not computed yet; run `autosing process {dataset.url} {instance}`")
         definitions[name] = record.definition
         if name == "mel":
             way = with_spec(way, record.settings["spec"])

@@ -93,7 +93,7 @@ def addresses_of(dataset: Dataset, loaded: "LoadedModel") -> dict[str, str]:
         instance = split_address(address)[0]
         record = first.record(instance)
         if record is None:
-            raise UsageError(f"{address} is not computed yet; run `autosing process {dataset.url} --stages {instance}`")
+            raise UsageError(f"{address} is not computed yet; run `autosing process {dataset.url} {instance}`")
         if record.definition != told["definitions"][name]:
             raise CheckpointError(
                 f"{address} of {dataset.url} is computed otherwise than in the set that the model was trained on: "
