@@ -22,26 +22,23 @@ def emissions(model: "Aligner", bands: npt.NDArray[Any]) -> Floats:
     """
     import torch
 
-    device = next(model.parameters()).device
-    pieces = []
+    device, fields = next(model.parameters()).device, model.fields
+    found = np.empty((fields.members, len(bands), len(fields.symbols)), np.float32)
     with torch.inference_mode():
         for start in range(0, len(bands), WINDOW_FRAMES):
             first = max(start - CONTEXT_FRAMES, 0)
             seen = torch.from_numpy(bands[first : start + WINDOW_FRAMES + CONTEXT_FRAMES].astype(np.float32))
             log_probs = model(seen[None].to(device))[:, 0, start - first :][:, :WINDOW_FRAMES]
-            pieces.append(log_probs.cpu().numpy())
-    fields = model.fields
-    empty = np.zeros((fields.members, 0, len(fields.symbols)), np.float32)
-    return np.concatenate([empty, *pieces], axis=1)
+            found[:, start : start + WINDOW_FRAMES] = log_probs.cpu().numpy()
+    return found
 
 
 def with_anything(log_probs: Floats, blank: int = 0) -> Floats:
     """Returns log probabilities (F, V) with a last column for any sound: what is left of 1 without the blank."""
     sounding = np.log(np.maximum(-np.expm1(np.minimum(log_probs[:, blank], -1e-6)), 1e-6))
-    return np.concatenate([log_probs, sounding[:, None]], axis=1).astype(np.float32)
+    return np.concatenate([log_probs, sounding[:, None].astype(log_probs.dtype)], axis=1)
 
 
 def mixture(log_probs_NFV: Floats) -> Floats:
     """Returns the log of the mean probability (F, V) of several nets."""
-    highest = log_probs_NFV.max(axis=0)
-    return np.asarray(np.log(np.exp(log_probs_NFV - highest).mean(axis=0)) + highest, np.float32)
+    return np.asarray(np.logaddexp.reduce(log_probs_NFV, axis=0) - np.float32(np.log(len(log_probs_NFV))))
