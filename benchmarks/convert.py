@@ -3,6 +3,7 @@
     .venv/bin/python benchmarks/convert.py windows   # sections and windows beside the whole file, at borders and inside
     .venv/bin/python benchmarks/convert.py memory    # peak memory of 2, 10 and 30 minutes, from a file to a file
     .venv/bin/python benchmarks/convert.py speed     # real-time factor of each part
+    .venv/bin/python benchmarks/convert.py compiled  # conformer, denoiser and vocoder by torch.compile, beside without
 
 The models are made in the folder of `--models`, unless they are there. One thread.
 """
@@ -14,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,10 +74,11 @@ MOST_OFF, MOST_RATIO, ROUNDING = 1e-3, 2.0, 1e-5
 def main() -> None:
     """Measures one thing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("windows", "memory", "speed", "one"))
+    parser.add_argument("what", choices=("windows", "memory", "speed", "compiled", "one"))
     parser.add_argument("--models", type=Path, help="a folder that the models are kept in")
     parser.add_argument("--steps", type=int, default=200, help="that the teacher learns")
     parser.add_argument("--minutes", type=float, nargs="+", default=None)
+    parser.add_argument("--device", default="cpu", help="of `compiled`")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.models or Path(scratch)
@@ -88,6 +91,8 @@ def main() -> None:
             windows(folder, (options.minutes or [10])[0])
         elif options.what == "memory":
             memory(folder, options.minutes or [2, 10, 30])
+        elif options.what == "compiled":
+            compiled(folder, options.device)
         else:
             speed(folder, (options.minutes or [2])[0])
 
@@ -224,6 +229,48 @@ def spent_s(made_by: Converter, how: Sampling, audio: Audio) -> list[float]:
     made_by.convert(audio, Wanted(made_by.singers[0], steps=how.steps), lambda part: told.append(_now(part)))
     told.append(_now("end"))
     return [sum(b[1] - a[1] for a, b in itertools.pairwise(told) if a[0] == part) for part in PARTS]
+
+
+@torch.inference_mode()
+def compiled(folder: Path, device: str) -> None:
+    """Prints what compiling brings to the parts of a window in the middle of a long recording."""
+    n_frames = PIECE_FRAMES + 2 * MOST_CONTEXT
+    made_by = converter(folder, "student")
+    model = made_by.model.to(device)
+    vocoder = load_model(folder / "vocoder" / "model").model.to(device)
+    inputs = inputs_of(made_by, recording(n_frames / float(made_by.spec.rate) / 60 + 0.1))
+    part = {name: torch.from_numpy(array[:n_frames])[None].to(device) for name, array in inputs.items()}
+    known = model.known({**part, "mel_frames": torch.tensor([n_frames], device=device)})
+    level_B, wave_BT = torch.ones(1, device=device), torch.zeros(1, n_frames * made_by.spec.hop, device=device)
+    sung = {"frames": torch.tensor([n_frames], device=device), "mel": model.mel(known), "period_s": part["period_s"]}
+    parts: dict[str, tuple[torch.nn.Module, tuple[Any, ...]]] = {
+        "conformer": (model.conformer, (known.context[..., : model.fields.dim].contiguous(), known.mask)),
+        "denoiser": (model.denoiser, (known.coarse, level_B, known.context, known.mask)),
+        "vocoder": (vocoder, ({**sung, "pulses": wave_BT, "noise": wave_BT},)),
+    }
+    print(f"one window of {n_frames} frames, ms; the first call compiles")
+    print("| part | as it is | compiled | | first call, s |\n|---|---|---|---|---|")
+    for name, (module, given) in parts.items():
+        plain = best_ms(partial(module, *given), device)
+        graph = torch.compile(module, mode="reduce-overhead" if device == "cuda" else None, dynamic=False)
+        started = time.perf_counter()
+        graph(*given)
+        first_s = time.perf_counter() - started
+        quick = best_ms(partial(graph, *given), device)
+        print(f"| {name} | {plain:.1f} | {quick:.1f} | {plain / quick:.2f} x | {first_s:.0f} |", flush=True)
+
+
+def best_ms(call: Callable[[], object], device: str) -> float:
+    """Returns the shortest of some calls: of the processor's time, or until the GPU is done."""
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    found = []
+    for _ in range(8):
+        started = clock()
+        call()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        found.append(1000 * (clock() - started))
+    return min(found)
 
 
 def _now(part: str) -> tuple[str, float]:
