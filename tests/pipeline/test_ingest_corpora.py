@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from toy_sources import (
@@ -39,16 +38,6 @@ from toy_sources import (
 
 from autosing.pipeline.construct.split import group_of
 from autosing.signal.errors import DataError, UsageError
-from autosing.signal.lyrics import parse_lrc, split_words
-
-
-def words_agree(text: dict[str, Any], truth: dict[str, Any]) -> bool:
-    """Whether the words of a song's lyrics are those of its annotation, with the same lines."""
-    lines = [split_words(line.text) for line in parse_lrc(text["lrc_lyrics"]).lines]
-    told = [(word, number) for number, line in enumerate(lines) for word in line]
-    raw = [word for line in text["raw_lyrics"].splitlines() for word in split_words(line)]
-    words = [(word["text"], word["line"]) for word in truth["ref_words"]]
-    return all(lines) and told == words and raw == [word for word, _ in words]
 
 
 def test_ljspeech_has_what_is_said_and_not_what_is_written(source: Path, url: Path) -> None:
