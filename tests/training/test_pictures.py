@@ -15,7 +15,6 @@ from autosing.training.pictures import (
     attention_figure,
     codebook_figure,
     codebook_use,
-    f0_figure,
     mel_figure,
     similarity_figure,
 )
@@ -80,26 +79,6 @@ def test_f0_needs_a_spec_and_a_mel() -> None:
         mel_figure(mels, SPEC.rate, {"prediction": contour(440)}, SPEC)
 
 
-def test_f0_is_drawn_at_its_frames_centres_and_broken_where_unvoiced() -> None:
-    f0_hz, voiced, rate = contour(100, 200, 300, 400)
-    voiced[1] = False
-    panel = f0_figure({"target": (f0_hz, voiced, rate)}).axes[0]
-    times_s, drawn_hz = line(panel).T
-    assert np.allclose(times_s, [0.005, 0.015, 0.025, 0.035])
-    assert drawn_hz[[0, 2, 3]].tolist() == [100, 300, 400] and np.isnan(drawn_hz[1])
-    assert panel.get_xlim() == (0, 0.04)
-
-
-def test_octaves_have_one_height_and_notes_their_lines() -> None:
-    panel: Any = f0_figure({"target": contour(110, 220, 440), "prediction": contour(0, 0, 0)}).axes[0]
-    heights = panel.transData.transform([(0, hz) for hz in (110, 220, 440)])[:, 1]
-    assert np.diff(heights)[0] == pytest.approx(np.diff(heights)[1])
-    told = dict(zip([t.get_text() for t in panel.get_yticklabels()], panel.get_yticks(), strict=True))
-    assert told["C4  262"] == pytest.approx(261.63, abs=0.01) and 3 <= len(told) <= 9
-    assert [text.get_text() for text in panel.get_legend().get_texts()] == ["target", "prediction"]
-    assert titles(f0_figure({"target": contour(0, 0)})) == ["F0: nothing is voiced"]
-
-
 def test_attention_shows_its_weights_with_the_tokens_texts() -> None:
     attention = np.eye(3, 6)
     panel = attention_figure(attention, ["a", "$", "$"], 50).axes[0]
@@ -138,12 +117,11 @@ def test_every_codebook_has_a_panel_of_its_sorted_shares() -> None:
     "figure",
     [
         mel_figure({"target": np.full((1, 4), -11.5)}, 10.0),
-        f0_figure({"a": contour(0), "b": contour(0, 100)}),
         attention_figure(np.ones((1, 1)), ["歌 $x^$"], 50),
         codebook_figure(np.zeros((3, 2))),
         codebook_figure(np.ones((1, 1))),
     ],
-    ids=["mel", "f0", "attention", "dead codebooks", "one code"],
+    ids=["mel", "attention", "dead codebooks", "one code"],
 )
 def test_small_and_odd_inputs_are_drawn_without_a_warning(figure: Any) -> None:
     image = pixels(figure)

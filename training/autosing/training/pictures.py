@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from autosing.page.media import COLOURS, contrast
 from autosing.page.mel_axis import ROUND_HZ, band_centres_hz
-from autosing.page.numerals import note_name
 from autosing.signal.mel import MelSpec
 from autosing.training.metrics import CodebookUse
 
@@ -28,13 +27,11 @@ Contour = tuple[Array, Array, Rate]
 """F0 in hertz (N,), whether each frame is voiced (N,), and frames per second."""
 
 WIDTH, DPI = 9.0, 110
-BLUE, ORANGE, RED, GREY = "#0072b2", "#e69f00", "#d55e00", "#6b7280"
+BLUE, RED, GREY = "#0072b2", "#d55e00", "#6b7280"
 ON_MEL = "#5ee7ff"
 LABEL_GAP = 0.07
 """Share of an axis that labels of frequencies keep apart."""
 MOST_TEXTS = 40
-NOTE_STEPS = (1, 2, 3, 4, 6, 12)
-MOST_NOTES = 8
 
 
 def mel_figure(
@@ -110,42 +107,6 @@ def _curve(contour: Contour) -> tuple[Array, Array]:
     sounding = (np.asarray(voiced) > 0) & (np.asarray(f0_hz) > 0)
     times_s = (np.arange(len(f0_hz)) + 0.5) / float(rate)
     return times_s, np.where(sounding, np.asarray(f0_hz, np.float64), np.nan)
-
-
-def f0_figure(contours: Mapping[str, Contour]) -> "Figure":
-    """Returns F0 contours over each other on a logarithmic axis, with gaps where unvoiced.
-
-    Args:
-        contours: by name; the first, the target, is drawn broad beneath the others.
-    """
-    figure, (panel,) = _figure(1, 3.2)
-    curves = {name: _curve(contour) for name, contour in contours.items()}
-    for i, (name, (times_s, f0_hz)) in enumerate(curves.items()):
-        colour, width, alpha = (ORANGE, 5.0, 0.6) if i == 0 else ((BLUE, RED, GREY)[(i - 1) % 3], 1.6, 1.0)
-        panel.plot(times_s, f0_hz, color=colour, label=name, linewidth=width, alpha=alpha, solid_capstyle="round")
-    heard_hz = np.concatenate([f0_hz[~np.isnan(f0_hz)] for _, f0_hz in curves.values()])
-    _note_axis(panel, heard_hz if len(heard_hz) else np.array([110.0, 440.0]))
-    length_s = max(len(f0_hz) / float(rate) for f0_hz, _, rate in contours.values())
-    panel.set(xlim=(0, length_s), xlabel="seconds", ylabel="F0, Hz")
-    _title(panel, "F0" if len(heard_hz) else "F0: nothing is voiced")
-    _open(panel)
-    panel.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(curves), frameon=False, borderaxespad=0.1)
-    return figure
-
-
-def _note_axis(panel: "Axes", heard_hz: Array) -> None:
-    """Makes the axis logarithmic, with room for F0 (N,) and lines at notes."""
-    low, high = 69 + 12 * np.log2(np.array([heard_hz.min(), heard_hz.max()]) / 440) + (-2, 2)
-    step = next((s for s in NOTE_STEPS if (high - low) / s <= MOST_NOTES), NOTE_STEPS[-1])
-    notes = range(math.ceil(low / step) * step, math.floor(high) + 1, step)
-    panel.set_yscale("log")
-    panel.set_yticks([_hz_of(note) for note in notes], [f"{note_name(note)}  {_hz_of(note):.0f}" for note in notes])
-    panel.set_yticks([], minor=True)
-    panel.set_ylim(_hz_of(low), _hz_of(high))
-
-
-def _hz_of(midi: float) -> float:
-    return float(440 * 2 ** ((midi - 69) / 12))
 
 
 def attention_figure(attention: Array, texts: Sequence[str] | None = None, rate: Rate | None = None) -> "Figure":
