@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--vocoder", default="", help="a model to begin from")
     parser.add_argument("--vocoder-steps", type=int, default=300)
     parser.add_argument("--objective", default="consistency")
-    parser.add_argument("--guidance", type=float, default=2.0, help="towards the singer who is asked for")
+    parser.add_argument("--guidance", type=float, default=1.5, help="towards the singer who is asked for")
     parser.add_argument("--k", type=int, default=256, help="units")
     parser.add_argument("--page", type=Path, help="a folder for a page to listen to")
     options_of_a_run(parser)

@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--objective", action="append", default=[])
     parser.add_argument("--page", type=Path, help="a folder for a page to listen to")
-    parser.add_argument("--guidance", type=float, default=2.0, help="towards the singer who is asked for")
+    parser.add_argument("--guidance", type=float, default=1.5, help="towards the singer who is asked for")
     parser.add_argument("--k", type=int, default=64, help="units")
     # Few units leave much open, and tell little of who sings; soft ones leave little, and the source is heard in them.
     parser.add_argument("--content", choices=("units", "soft_units"), default="units")
