@@ -14,25 +14,38 @@ from pathlib import Path
 
 import psutil
 import pytest
+from s3_faults import Fault, FaultyS3
 from toy_stages import toy_dataset, toy_graph
 
 from autosing.cli.main import main
-from autosing.pipeline.chaos.cells import EXECUTORS, RUN_GOES_ON, TROUBLES, VICTIMS, Ailment, Kill, chosen, matrix
+from autosing.pipeline.chaos.cells import (
+    EXECUTORS,
+    RUN_GOES_ON,
+    TROUBLES,
+    VICTIMS,
+    Ailment,
+    Kill,
+    chosen,
+    matrix,
+    on_store,
+)
 from autosing.pipeline.chaos.disks import small_disk
 from autosing.pipeline.chaos.process_tree import carriers
 from autosing.pipeline.chaos.site import Site, end_of, site, wait_until
 from autosing.pipeline.chaos.soak import SoakPlan, soak
-from autosing.pipeline.chaos.state import State, committed, copy_songs, done_twice, leftovers, make_songs
+from autosing.pipeline.chaos.state import State, below, committed, copy_songs, done_twice, leftovers, make_songs
 from autosing.pipeline.chaos.trial import try_cell
 from autosing.pipeline.chaos.verdict import Verdict, complaint, table
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.faults import POINTS, RAISE, VARIABLE, Orders, Point, reached
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
+from autosing.pipeline.store import Store
 from autosing.signal.errors import DataError, UsageError
 
 REACHES = "import sys; from autosing.pipeline.faults import reached; [reached(point) for point in sys.argv[1:]]"
 on_ray = (pytest.mark.ray, pytest.mark.timeout(600))
+BAD_DAY = [Fault(kind, 0.01) for kind in ("500", "503", "lost", "reset")] + [Fault("late list", seconds=1.0)]
 is_slow = (pytest.mark.slow, pytest.mark.timeout(400))
 
 
@@ -133,21 +146,23 @@ def test_a_run_that_nobody_disturbs_passes_points_in_no_time() -> None:
 def test_the_matrix_has_every_victim_at_every_point_and_every_trouble_on_every_executor() -> None:
     cells = matrix()
     assert len({str(cell) for cell in cells}) == len(cells)
-    assert {*cells} >= {Kill("ray", victim, point) for victim in VICTIMS for point in POINTS}
-    assert {*cells} >= {Kill("local", "driver", point) for point in POINTS}
-    assert {*cells} >= {Kill("child", victim, point) for victim in ("child", "driver") for point in POINTS}
+    assert {*cells} >= {Kill("ray", victim, point) for victim in VICTIMS if victim != "peer" for point in POINTS}
+    assert {*cells} >= {Kill("local", victim, point) for victim in ("driver", "peer") for point in POINTS}
+    assert {*cells} >= {Kill("child", victim, point) for victim in ("child", "driver", "peer") for point in POINTS}
     assert {*cells} >= {Ailment(executor, trouble) for executor in EXECUTORS for trouble in TROUBLES}
 
 
 def test_cells_are_chosen_by_patterns_of_their_names() -> None:
-    assert chosen([]) == matrix()
-    assert [str(cell) for cell in chosen(["ray/head/*-rename", "local/io-error"])] == [
+    assert chosen([], matrix()) == matrix()
+    assert [str(cell) for cell in chosen(["ray/head/*-rename", "local/io-error"], matrix())] == [
         "local/io-error",
         "ray/head/between-write-and-rename",
         "ray/head/after-rename",
     ]
     with pytest.raises(UsageError, match="no cell is named 'ray/janitor'; cells: local/driver/read"):
-        chosen(["ray/janitor"])
+        chosen(["ray/janitor"], matrix())
+    left_out = {str(cell) for cell in matrix()} - {str(cell) for cell in on_store()}
+    assert left_out == {f"{executor}/disk-{how}" for executor in EXECUTORS for how in ("full", "read-only")}
 
 
 def test_a_verdict_tells_all_that_is_wrong_and_nothing_where_all_is_well() -> None:
@@ -176,9 +191,9 @@ def url(tmp_path: Path) -> str:
     return made
 
 
-def compute(url: str) -> None:
+def compute(url: str, home: str = "") -> None:
     quiet = Progress(0, quiet=True)
-    process(Dataset(url), toy_graph(url), ["level", "above"], RunOptions(executor="local"), progress=quiet)
+    process(Dataset(url), toy_graph(home or url), ["level", "above"], RunOptions(executor="local"), progress=quiet)
 
 
 def test_a_data_set_is_what_it_was_until_something_of_it_is_gone_or_other(url: str) -> None:
@@ -207,6 +222,27 @@ def test_what_two_runs_tell_to_have_done_was_done_twice_though_the_last_line_is_
     assert done_twice(url, before) == sorted(f"{told['partition']}/{name}" for name in told["instances"])
 
 
+def test_a_data_set_on_a_store_is_judged_though_its_listings_are_late(s3: FaultyS3, tmp_path: Path) -> None:
+    url, home = toy_dataset(s3.url), str(tmp_path)
+    compute(url, home)
+    peaceful, before = State.of(url, home), committed(url)
+    assert any(path.startswith("models/above/") for path in peaceful.artefacts)
+    store = Store(url)
+    store.remove("1", "above.parquet")
+    store.remove("1", "level.parquet")
+    assert peaceful.differences(State.of(url, home)) == ["1/above", "1/level"]
+    compute(url, home)
+    s3.faults, s3.only_late = [Fault("late list", seconds=1000)], "1/level.parquet"
+    assert peaceful.differences(State.of(url, home)) == ["1/level"]
+    assert peaceful.differences(State.of(url, home, peaceful.columns)) == []
+    assert done_twice(url, before) == ["1/above", "1/level"]
+    with store.writing("0", ".tmp-f0.parquet.1-00000000") as path:
+        path.touch()
+    assert leftovers(url) == ["0/.tmp-f0.parquet.1-00000000"] and leftovers(home) == []
+    assert below(url, "cell").startswith(f"s3://{s3.bucket}/set/cell?scheme=http&")
+    assert below("/a/b/", "cell?") == "/a/b/cell?"
+
+
 def test_songs_are_copied_without_columns_and_too_few_partitions_are_refused(url: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has fewer than 4 partitions"):
         copy_songs(url, str(tmp_path / "copy"))
@@ -215,6 +251,8 @@ def test_songs_are_copied_without_columns_and_too_few_partitions_are_refused(url
     copy_songs(larger, str(tmp_path / "copy"))
     assert committed(str(tmp_path / "copy")) == {}
     assert len(Dataset(str(tmp_path / "copy")).partitions) == 4
+    read = [row.values["index.audio"] for row in Dataset(larger).read(["audio"])]
+    assert [row.values["index.audio"] for row in Dataset(str(tmp_path / "copy")).read(["audio"])] == read
 
 
 def test_a_small_disk_is_filled_emptied_and_made_read_only(tmp_path: Path) -> None:
@@ -248,7 +286,7 @@ def test_the_command_tells_the_names_of_its_cells(capsys: pytest.CaptureFixture[
     with suppress(SystemExit):
         main(["chaos", "--list", "--quick"])
     told = capsys.readouterr().out.splitlines()
-    assert len(told) == len(POINTS) + len(TROUBLES) + 3 and "ray/driver/between-write-and-rename" in told
+    assert len(told) == 2 * len(POINTS) + len(TROUBLES) + 3 and "ray/driver/between-write-and-rename" in told
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +341,7 @@ def test_a_run_comes_to_every_point_and_goes_on(place: Site, songs: Path, peacef
     ],
 )
 def test_a_cell_holds(name: str, place: Site, songs: Path, peaceful: State) -> None:
-    (cell,) = chosen([name])
+    (cell,) = chosen([name], matrix())
     verdict = try_cell(cell, place, songs, peaceful)
     assert verdict.holds, complaint(verdict)
     assert verdict.went_on.startswith("same run" if name.split("/")[1] in RUN_GOES_ON else "same command")
@@ -311,9 +349,26 @@ def test_a_cell_holds(name: str, place: Site, songs: Path, peaceful: State) -> N
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", ["local/peer/before-write", "child/child/between-write-and-rename"])
+def test_a_cell_holds_on_an_object_store(name: str, s3: FaultyS3, songs: Path, peaceful: State, tmp_path: Path) -> None:
+    (cell,) = chosen([name], on_store())
+    s3.faults, s3.only_late = BAD_DAY, ".parquet"
+    with site(tmp_path / "site", s3.url) as place:
+        verdict = try_cell(cell, place, songs, peaceful)
+    assert verdict.holds, complaint(verdict)
+    assert verdict.left_over == []
+    columns = {path: n for path, n in s3.puts.items() if path.endswith(".parquet") and "catalogue" not in path}
+    assert set(columns.values()) == {1}
+    assert all(s3.counts[fault.kind] > 0 for fault in BAD_DAY)
+    s3.faults = []
+    assert Store(s3.url).entries() == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_store_that_is_not_that_of_peace_is_told(place: Site, songs: Path, peaceful: State) -> None:
     other = replace(peaceful, columns={**peaceful.columns, (0, "f0"): "other"}, rows={**peaceful.rows, (9, "f0"): 4})
-    (cell,) = chosen(["local/io-error"])
+    (cell,) = chosen(["local/io-error"], matrix())
     verdict = try_cell(cell, place, songs, other)
     assert complaint(verdict) == "local/io-error: differs in 0/f0; 4 rows are lost"
 

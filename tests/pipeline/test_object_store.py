@@ -1,5 +1,7 @@
 """Data sets on object stores hold the same values as on a local disk."""
 
+import socket
+import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from autosing.pipeline.ingest.partitions import append_songs
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.schedule import RunReport
-from autosing.pipeline.store import Draft, Store
+from autosing.pipeline.store import Draft, Store, dead_scratch
 from autosing.signal.errors import DataError, UsageError
 
 UNREADABLE = Path("/proc/self/mem")
@@ -83,6 +85,25 @@ def test_a_file_that_fails_halfway_is_not_published(in_memory: str) -> None:
     assert store.files("0") == []
     write("whole", fail=False)
     assert store.read_text("0", "file.txt") == "whole"
+
+
+def test_scratch_of_a_killed_process_goes_and_all_else_stays(
+    in_memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    store = Store(in_memory)
+    draft = store.draft("0", "level.parquet")
+    draft.scratch.write_text("half")
+    mine, host = draft.scratch.parent.name, socket.gethostname()
+    nobody = 2**22 + 1
+    for name in (f"autosing.{host}.{nobody}-abcd", f"autosing.elsewhere.{nobody}-abcd", f"other.{host}.{nobody}-abcd"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "level.parquet").touch()
+    assert [folder.name for folder in dead_scratch()] == [f"autosing.{host}.{nobody}-abcd"]
+    store.remove_leftovers("0", "level.parquet")
+    left = {mine, f"autosing.elsewhere.{nobody}-abcd", f"other.{host}.{nobody}-abcd"}
+    assert {folder.name for folder in tmp_path.iterdir()} == left
+    assert draft.scratch.read_text() == "half"
 
 
 @pytest.mark.skipif(not UNREADABLE.exists(), reason="only Linux has a file that opens and can't be read")

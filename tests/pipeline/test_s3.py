@@ -14,6 +14,7 @@ from toy_stages import column_values, toy_dataset, toy_graph, toy_songs
 from autosing.pipeline.bucket import Refused, Unreachable
 from autosing.pipeline.columnfile import read_record
 from autosing.pipeline.dataset import Dataset
+from autosing.pipeline.fit import fit
 from autosing.pipeline.ingest.partitions import append_songs
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
@@ -84,6 +85,14 @@ def test_what_listings_do_not_show_yet_is_not_made_again(
     s3.faults = []
     assert versions(s3.url) == before
     assert column_values(s3.url) == expected
+
+
+def test_a_fit_is_on_what_listings_do_not_show_yet_too(s3: FaultyS3, tmp_path: Path) -> None:
+    toy_dataset(s3.url)
+    run(s3.url, tmp_path / "artefacts")
+    s3.faults, s3.only_late = [Fault("late list", seconds=1000)], "1/level.parquet"
+    assert fit(Dataset(s3.url), toy_graph(str(tmp_path / "again")), "above").partitions == 2
+    assert s3.counts["late list"] > 0
 
 
 def test_a_partition_that_listings_do_not_show_yet_is_not_overwritten(s3: FaultyS3) -> None:

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
 def chaos(
     data: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="A data set whose songs are taken; without it synthetic ones.")
+        str | None, typer.Option(metavar="DATASET", help="One whose songs are taken; without it synthetic ones.")
     ] = None,
+    store: Annotated[
+        str, typer.Option(metavar="URL", help="Compute below this address (s3://BUCKET/FOLDER); without it on a disk.")
+    ] = "",
     only: Annotated[
         list[str] | None, typer.Option(help="Cells by name, with * and ?: 'ray/worker/*'. --list tells the names.")
     ] = None,
@@ -31,27 +34,29 @@ def chaos(
     Exits with 1 where a column differs, a row is lost, or something that was finished is computed again.
     """
     from autosing.pipeline.chaos.campaign import try_cells, try_soak
-    from autosing.pipeline.chaos.cells import QUICK, chosen
+    from autosing.pipeline.chaos.cells import QUICK, chosen, matrix, on_store
     from autosing.pipeline.chaos.soak import SoakPlan
-    from autosing.pipeline.chaos.verdict import table
+    from autosing.pipeline.chaos.verdict import ON_STORE, table
 
-    cells = chosen([*(only or ()), *(QUICK if quick else ())])
+    cells = chosen([*(only or ()), *(QUICK if quick else ())], on_store() if store else matrix())
     if list_:
         print("\n".join(map(str, cells)))
         return
     if soak:
-        found = try_soak(SoakPlan(kills, minutes, seed), data, tell=_tell)
+        found = try_soak(SoakPlan(kills, minutes, seed), data, store, tell=_tell)
         verdicts: Sequence[Verdict] = found.rounds
         said = {"kills": dict(found.kills), "commands": found.commands, "seconds": round(found.seconds, 1)}
     else:
         found, said = None, {}
-        verdicts = try_cells(cells, data, tell=_tell)
+        verdicts = try_cells(cells, data, store, tell=_tell)
     if as_json:
         print(json.dumps({**said, "cells": [verdict.to_json() for verdict in verdicts]}))
     else:
         print(table(verdicts))
         if found:
             print(f"\n{found}")
+        elif store:
+            print(f"\n{ON_STORE}")
     raise typer.Exit(0 if all(verdict.holds for verdict in verdicts) else 1)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from autosing.pipeline.store import Store
+from autosing.pipeline.store import Store, scratch_prefix
 
 RUNS, EVENTS = "runs", "events.jsonl"
 UPLOAD_EVERY_S = 30.0
@@ -33,7 +33,7 @@ class EventLog:
         self._uploaded = time.monotonic()
 
     def __enter__(self) -> "EventLog":
-        self._scratch = None if self._store.is_local else tempfile.TemporaryDirectory(prefix="autosing-")
+        self._scratch = None if self._store.is_local else tempfile.TemporaryDirectory(prefix=scratch_prefix())
         folder = Path(self._scratch.name if self._scratch else self._store.path(*self._parts[:-1]))
         self._path = folder / EVENTS
         with suppress(OSError):

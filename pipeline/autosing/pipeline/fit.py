@@ -5,7 +5,7 @@ import os
 import random
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from autosing.pipeline.artefact import FitRecord, fit_changes, read_fit
 from autosing.pipeline.dataset import PROBE, Dataset, Partition, split_address
 from autosing.pipeline.graph import Graph
+from autosing.pipeline.listing import mark_of
 from autosing.pipeline.model_digest import FIT_RECORD
 from autosing.pipeline.outcomes import Models
 from autosing.pipeline.passes import Pass
@@ -101,9 +102,14 @@ class DatasetFitSource(FitSource):
     @cached_property
     def _chosen(self) -> dict[int, dict[str, float]]:
         """The ids and durations of the sampled songs, by partition."""
-        inputs = [PROBE, *self._graph.inputs(self._name)]
-        whole = [p for p in self._dataset.partitions if {*inputs} <= {*p.instances()}]
+        listing = self._dataset.list_files()
+        whole = [p for p in self._dataset.partitions if self._is_whole(p, listing.get(p.number, ()))]
         return {p.number: self._sample(p, self._seconds / len(whole)) for p in whole}
+
+    def _is_whole(self, partition: Partition, listed: Collection[str]) -> bool:
+        """Whether a partition has all inputs; a listing may not show yet what a worker has just written."""
+        inputs = [PROBE, *self._graph.inputs(self._name)]
+        return all(i in listed or mark_of(partition.store, partition.folder, f"{i}.parquet") for i in inputs)
 
     def _sample(self, partition: Partition, share_s: float) -> dict[str, float]:
         inputs = [PROBE, *self._graph.inputs(self._name)]

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from autosing.pipeline.columnfile import ERROR, decoder
 from autosing.pipeline.schema import Column
-from autosing.pipeline.store import TEMPORARY, Draft, Store
+from autosing.pipeline.store import TEMPORARY, Draft, Store, scratch_prefix
 from autosing.signal.errors import DataError, RowError
 
 EVERY_S = 60.0
@@ -182,7 +182,7 @@ class Journal:
         if self._store.is_local:
             return Path(self._store.path(self._folder, file))
         if self._downloads is None:
-            self._downloads = tempfile.TemporaryDirectory(prefix="autosing-")
+            self._downloads = tempfile.TemporaryDirectory(prefix=scratch_prefix())
         path = Path(self._downloads.name, file)
         with self._store.open(self._folder, file) as source:
             source.download(str(path))

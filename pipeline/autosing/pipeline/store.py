@@ -27,6 +27,7 @@ from autosing.pipeline.bucket import ANYTHING, Bucket
 from autosing.signal.errors import DataError, UsageError
 
 TEMPORARY = ".tmp-"
+SCRATCH = "autosing"
 DRAFT = re.compile(r"\.tmp-.+\.\d+-[0-9a-f]{8}")
 """Names of files in the making; what a killed process leaves of one keeps its name."""
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
@@ -182,7 +183,7 @@ class Store:
         """Returns a local scratch file that appears under the name when it is published."""
         target = self.path(*parts)
         if not self.is_local:
-            return Draft(self, Path(tempfile.mkdtemp(prefix="autosing-")) / parts[-1], target)
+            return Draft(self, Path(tempfile.mkdtemp(prefix=scratch_prefix())) / parts[-1], target)
         folder = Path(target).parent
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{TEMPORARY}{parts[-1]}.{socket.gethostname()}.{os.getpid()}-{secrets.token_hex(4)}"
@@ -232,15 +233,17 @@ class Store:
             return
 
     def remove_leftovers(self, folder: str, name: str) -> None:
-        """Removes what killed runs left of `name` in `folder` (local only: elsewhere nothing unfinished is visible).
+        """Removes what killed runs left of `name` in `folder`; of other stores, their scratch on this host.
 
         What a process that lives is making stays, and so does what another host made, of which nobody here can tell.
         """
-        if self.is_local:
-            for file in self.files(folder):
-                maker = re.match(rf"{re.escape(f'{TEMPORARY}{name}.{socket.gethostname()}')}\.(\d+)-", file)
-                if maker and not _lives(int(maker[1])):
-                    self.remove(folder, file)
+        if not self.is_local:
+            for scratch in dead_scratch():
+                shutil.rmtree(scratch, ignore_errors=True)
+            return
+        for file in self.files(folder):
+            if _is_of_the_dead(file, f"{TEMPORARY}{name}"):
+                self.remove(folder, file)
 
 
 @dataclass(frozen=True)
@@ -309,6 +312,27 @@ class Draft:
         self.scratch.unlink(missing_ok=True)
         if not self.store.is_local:
             shutil.rmtree(self.scratch.parent, ignore_errors=True)
+
+
+def scratch_prefix() -> str:
+    """Returns how the names of temporary folders begin by which their maker is known."""
+    return f"{SCRATCH}.{socket.gethostname()}.{os.getpid()}-"
+
+
+def dead_scratch(place: str = "") -> list[Path]:
+    """Returns the temporary folders of processes that were killed on this host.
+
+    Args:
+        place: where temporary folders are made; "" for where this process makes them.
+    """
+    folders = Path(place or tempfile.gettempdir()).iterdir()
+    return [folder for folder in folders if _is_of_the_dead(folder.name, SCRATCH)]
+
+
+def _is_of_the_dead(name: str, begin: str) -> bool:
+    """Returns whether a file or folder begins so and was made on this host by a process that is no more."""
+    maker = re.match(rf"{re.escape(f'{begin}.{socket.gethostname()}')}\.(\d+)-", name)
+    return maker is not None and not _lives(int(maker[1]))
 
 
 def _lives(pid: int) -> bool:

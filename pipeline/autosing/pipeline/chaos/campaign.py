@@ -31,6 +31,7 @@ def _silent(verdict: Verdict) -> None:
 def try_cells(
     cells: Sequence[Cell],
     data: str | None = None,
+    store: str = "",
     songs: Songs = Songs(),
     tell: Callable[[Verdict], None] = _silent,
 ) -> list[Verdict]:
@@ -38,7 +39,8 @@ def try_cells(
 
     Args:
         cells: of the matrix.
-        data: a data set on a disk whose songs are taken; it stays as it is. None: synthetic ones.
+        data: a data set whose songs are taken; it stays as it is. None: synthetic ones.
+        store: the address below which copies of the songs are computed; it stays as it is. "": a temporary folder.
         songs: how many synthetic ones.
         tell: told each verdict as soon as it is there.
 
@@ -46,7 +48,7 @@ def try_cells(
         DataError: the undisturbed run fails.
     """
     verdicts = []
-    with _prepared(data, songs) as (place, source, peaceful):
+    with _prepared(data, store, songs) as (place, source, peaceful):
         for cell in cells:
             verdicts.append(try_cell(cell, place, source, peaceful))
             tell(verdicts[-1])
@@ -56,6 +58,7 @@ def try_cells(
 def try_soak(
     plan: SoakPlan,
     data: str | None = None,
+    store: str = "",
     songs: Songs = Songs(partitions=12),
     tell: Callable[[Verdict], None] = _silent,
 ) -> Soak:
@@ -65,12 +68,12 @@ def try_soak(
         plan: how many kills, and how long.
         data: as of `try_cells`, like the others.
     """
-    with _prepared(data, songs) as (place, source, peaceful):
+    with _prepared(data, store, songs) as (place, source, peaceful):
         return soak(plan, place, source, peaceful, tell)
 
 
 @contextmanager
-def _prepared(data: str | None, songs: Songs) -> Iterator[tuple[Site, Path, State]]:
+def _prepared(data: str | None, store: str, songs: Songs) -> Iterator[tuple[Site, Path, State]]:
     """Gives a site, songs without columns, and what a run in peace makes of them."""
     with tempfile.TemporaryDirectory(prefix="autosing-chaos-", ignore_cleanup_errors=True) as scratch:
         source, peace = Path(scratch) / "songs", Path(scratch) / "peace"
@@ -79,7 +82,7 @@ def _prepared(data: str | None, songs: Songs) -> Iterator[tuple[Site, Path, Stat
         else:
             copy_songs(data, str(source))
         copy_songs(str(source), str(peace))
-        with site(Path(scratch) / "site") as place:
+        with site(Path(scratch) / "site", store) as place:
             if code := end_of(place.process(str(peace), "local")):
                 raise DataError(f"the undisturbed run ended with {code}: {place.log_since(0)}")
             yield place, source, State.of(str(peace))

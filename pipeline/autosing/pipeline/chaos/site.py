@@ -1,10 +1,12 @@
 """Where runs are disturbed: a folder, the processes that were started in it, and a Ray cluster where one is needed."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,7 +18,9 @@ from typing import Any
 import psutil
 
 from autosing.pipeline.chaos.process_tree import TOKEN, carriers, kill, kill_tree
+from autosing.pipeline.chaos.state import below
 from autosing.pipeline.faults import VARIABLE, Orders
+from autosing.pipeline.store import Store
 from autosing.signal.errors import DataError
 
 STAGES = ("f0", "energy", "units")
@@ -43,20 +47,48 @@ class Site:
 
     Args:
         folder: for everything; nothing else is in it.
-        token: by which whatever is started here is known, by those who kill it at the end.
+        store: an address below which data sets lie; "": in the folder.
     """
 
-    def __init__(self, folder: Path, token: str = "") -> None:
-        self.folder, self.token = folder, token or uuid.uuid4().hex
+    def __init__(self, folder: Path, store: str = "") -> None:
+        self.folder, self.token = folder, uuid.uuid4().hex
+        place = store if "://" in store else os.path.abspath(store)
+        self.store = below(place, f"autosing-chaos-{self.token}") if store else ""
+        self.scratch = folder / "scratch"
         (folder / "orders").mkdir(parents=True)
+        self.scratch.mkdir()
         self.orders = Orders(folder / "orders")
         self._cluster: _Cluster | None = None
         self._port = _free_port()
         self._started: list[subprocess.Popen[str]] = []
 
-    def process(self, url: str, executor: str, skew_s: float = 0.0, workers: int = WORKERS) -> "subprocess.Popen[str]":
-        """Starts `autosing process`, on the cluster where it is to be on Ray."""
+    @contextmanager
+    def lend(self, name: str) -> Iterator[tuple[str, str]]:
+        """Gives the address of a data set to be, and a folder for its artefacts: its own, where that is one."""
+        folder = self.folder / name
+        url = below(self.store, name) if self.store else str(folder / "set")
+        try:
+            yield url, str(folder / "artefacts") if "://" in url else url
+        finally:
+            if self.store:
+                _remove(url)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def process(
+        self, url: str, executor: str, home: str = "", skew_s: float = 0.0, workers: int = WORKERS
+    ) -> "subprocess.Popen[str]":
+        """Starts `autosing process`, on the cluster where it is to be on Ray.
+
+        Args:
+            url: the data set.
+            executor: of the run.
+            home: the folder in whose `models/` its artefacts lie; "" for its own.
+            skew_s: by how much the clock of the run is ahead.
+            workers: on Ray.
+        """
         options = ["--executor", executor]
+        if home not in ("", url):
+            options += ["--set", f"units.codebook={Path(home, 'models', 'units')}"]
         if executor == "ray":
             options += ["--address", self.cluster().address, "--workers", str(workers)]
         program = [SKEWED, str(skew_s)] if skew_s else ["autosing.cli.main"]
@@ -106,7 +138,9 @@ class Site:
         self._cluster = None
 
     def _start(self, module: str, *arguments: str, **pipes: Any) -> "subprocess.Popen[str]":
-        environment = os.environ | RAY | {TOKEN: self.token, VARIABLE: str(self.orders.folder)}
+        # Ray's sockets would have names that are too long where others have their scratch.
+        places = {"TMPDIR": str(self.scratch), "RAY_TMPDIR": tempfile.gettempdir()}
+        environment = os.environ | RAY | places | {TOKEN: self.token, VARIABLE: str(self.orders.folder)}
         command = [sys.executable, "-m", module, *arguments]
         started = subprocess.Popen(
             command, cwd=self.folder, env=environment, start_new_session=True, text=True, **pipes
@@ -116,15 +150,23 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[Site]:
+def site(folder: Path, store: str = "") -> Iterator[Site]:
     """Gives a site; whatever was started there is dead afterwards, also where SIGTERM is what ends it."""
-    made = Site(folder)
+    made = Site(folder, store)
     former = signal.signal(signal.SIGTERM, _leave)
     try:
         yield made
     finally:
         made.kill_all()
+        if made.store:
+            _remove(made.store)
         signal.signal(signal.SIGTERM, former)
+
+
+def _remove(url: str) -> None:
+    """Removes a data set; where its store does not answer, it stays."""
+    with suppress(OSError):
+        Store(url).remove_folder()
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -1,7 +1,6 @@
 """A soak: runs are killed at random moments, again and again, and every data set is finished and compared."""
 
 import random
-import shutil
 import subprocess
 import time
 from collections import Counter
@@ -14,7 +13,7 @@ import psutil
 from autosing.pipeline.chaos.cells import Victim
 from autosing.pipeline.chaos.process_tree import carriers, kill
 from autosing.pipeline.chaos.site import AT_WORK, PATIENCE_S, WORKER, Site, end_of, is_named, kill_node
-from autosing.pipeline.chaos.state import File, State, committed, copy_songs, done_twice
+from autosing.pipeline.chaos.state import File, State, copy_songs, done_twice
 from autosing.pipeline.chaos.trial import Trial, end_actor
 from autosing.pipeline.chaos.verdict import Verdict
 from autosing.pipeline.faults import POINTS
@@ -92,13 +91,11 @@ def soak(plan: SoakPlan, site: Site, songs: Path, peaceful: State, tell: Callabl
         return found.kills.total() < plan.kills and time.monotonic() - started < plan.minutes * 60
 
     while goes_on():
-        url = str(site.folder / f"soak-{len(found.rounds)}" / "set")
-        copy_songs(str(songs), url)
-        trial = _Round(site, songs, peaceful, "ray", url, soak=found, draw=draw)
-        verdict = trial.disturbed(goes_on)
-        found.rounds.append(verdict)
-        tell(verdict)
-        shutil.rmtree(Path(url).parent)
+        with site.lend(f"soak-{len(found.rounds)}") as (url, home):
+            copy_songs(str(songs), url)
+            trial = _Round(site, songs, peaceful, "ray", url, home, soak=found, draw=draw)
+            found.rounds.append(trial.disturbed(goes_on))
+            tell(found.rounds[-1])
     found.seconds = time.monotonic() - started
     return found
 
@@ -134,7 +131,7 @@ class _Round(Trial):
             if code is not None:
                 run = self._command()
                 continue
-            for file, mark in committed(self.url).items():
+            for file, mark in self.finished().items():
                 self.seen.setdefault(file, mark)
             victim = self.draw.choices([*CHANCES], [*CHANCES.values()])[0]
             if killed := KILLS[victim](self, run):
@@ -153,7 +150,7 @@ class _Round(Trial):
 
     def _command(self) -> "subprocess.Popen[str]":
         """Gives the command. What is there when it begins is not in flight; what a dying worker still finishes is."""
-        for file, mark in committed(self.url).items():
+        for file, mark in self.finished().items():
             self.before.setdefault(file, mark)
         self.soak.commands += 1
         return self.start()

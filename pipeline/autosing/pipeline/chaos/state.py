@@ -4,23 +4,26 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from autosing.pipeline.dataset import Dataset
+from autosing.pipeline.dataset import EXCLUDE, REFERENCE, Dataset, Partition
 from autosing.pipeline.events import EVENTS, RUNS
 from autosing.pipeline.ingest.partitions import append_songs
 from autosing.pipeline.ingest.synthetic import SyntheticSource
-from autosing.pipeline.listing import INDEX, Mark, list_partitions
-from autosing.pipeline.store import TEMPORARY
+from autosing.pipeline.listing import INDEX, Mark, list_partitions, mark_of
+from autosing.pipeline.store import TEMPORARY, NoSuchFile, Store
 from autosing.signal.errors import UsageError
 
-SOURCES = ("index.parquet", "reference.parquet", "exclude.txt")
-"""The files of a data set that nobody computes."""
+SOURCES = (f"{REFERENCE}.parquet", f"{INDEX}.parquet")
+"""The files of a partition that nobody computes, the one last that makes it a partition."""
 FEWEST = 4
+AT_ONCE = 8
+T = TypeVar("T")
 File = tuple[int, str]
 """A column file: partition and instance."""
 
@@ -40,16 +43,19 @@ class State:
     artefacts: Mapping[str, str]
 
     @classmethod
-    def of(cls, url: str) -> "State":
-        """Returns the state of a data set."""
-        records = {
-            (p.number, name): record
-            for p in Dataset(url).partitions
-            for name in p.instances()
-            if (record := p.record(name)) is not None
-        }
+    def of(cls, url: str, home: str = "", known: Collection[File] = ()) -> "State":
+        """Returns the state of a data set.
+
+        Args:
+            url: the data set.
+            home: the folder whose `models/` has its artefacts; "" for its own.
+            known: as of `committed`.
+        """
+        store = Store(url)
+        read = _of_each(lambda file: Partition(store, file[0]).record(file[1]), committed(url, known))
+        records = {file: record for file, record in read.items() if record is not None}
         columns = {f: (r.definition, r.key, dict(r.digests), r.errors, r.own_errors) for f, r in records.items()}
-        return cls(columns, {f: r.rows for f, r in records.items()}, _digests(Path(url) / "models"))
+        return cls(columns, {f: r.rows for f, r in records.items()}, _digests(Path(home or url, "models")))
 
     def differences(self, other: "State") -> list[str]:
         """Returns the names of what is not the same in another state."""
@@ -68,10 +74,24 @@ def _digests(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder.parent)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def committed(url: str) -> dict[File, Mark]:
-    """Returns what tells each column file that is there from a later one."""
-    listing = list_partitions(Dataset(url).store)
-    return {(n, name): mark for n, files in listing.items() for name, mark in files.items() if name != INDEX}
+def committed(url: str, known: Collection[File] = ()) -> dict[File, Mark]:
+    """Returns what tells each column file that is there from a later one.
+
+    Args:
+        url: the data set.
+        known: files that are looked for though no listing shows them: that of a store may be late.
+    """
+    store = Store(url)
+    listing = list_partitions(store)
+    found = {(n, name): mark for n, files in listing.items() for name, mark in files.items() if name != INDEX}
+    asked = _of_each(lambda file: mark_of(store, str(file[0]), f"{file[1]}.parquet"), {*known} - {*found})
+    return found | {file: mark for file, mark in asked.items() if mark}
+
+
+def _of_each(look: Callable[[File], T], files: Collection[File]) -> dict[File, T]:
+    """Returns what is seen of each file; of several at once, as a store takes its time."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(files, pool.map(look, files), strict=True))
 
 
 def done_twice(url: str, before: Mapping[File, Mark]) -> list[str]:
@@ -81,7 +101,7 @@ def done_twice(url: str, before: Mapping[File, Mark]) -> list[str]:
         url: the data set.
         before: what was committed when the run was disturbed.
     """
-    now = committed(url)
+    now = committed(url, before)
     rewritten = {file for file, mark in before.items() if now.get(file) != mark}
     repeated = {file for file, times in _passes(url).items() if times > 1}
     return [f"{number}/{name}" for number, name in sorted(rewritten | repeated)]
@@ -89,21 +109,30 @@ def done_twice(url: str, before: Mapping[File, Mark]) -> list[str]:
 
 def leftovers(url: str) -> list[str]:
     """Returns the files in the making that nobody makes any more."""
-    return sorted(str(p.relative_to(url)) for p in Path(url).rglob(f"{TEMPORARY}*"))
+    return sorted("/".join(parts) for parts in _paths(Store(url)) if parts[-1].startswith(TEMPORARY))
+
+
+def _paths(store: Store, *parts: str) -> Iterator[tuple[str, ...]]:
+    """Yields where all files and folders are, from the top down."""
+    for entry in store.entries(*parts):
+        yield (*parts, entry.name)
+        if entry.is_folder:
+            yield from _paths(store, *parts, entry.name)
 
 
 def _passes(url: str) -> Counter[File]:
     """Returns how often each column file was told to be done, by all runs."""
     times: Counter[File] = Counter()
-    for log in (Path(url) / RUNS).glob(f"*/{EVENTS}"):
-        for event in _events(log):
+    store = Store(url)
+    for run in store.folders(RUNS):
+        for event in _events(store.read_text(RUNS, run, EVENTS) or ""):
             if event.get("event") == "done":
                 times.update((event["partition"], name) for name in event["instances"])
     return times
 
 
-def _events(log: Path) -> Iterator[dict[str, Any]]:
-    for line in log.read_text(encoding="utf-8").splitlines():
+def _events(log: str) -> Iterator[dict[str, Any]]:
+    for line in log.splitlines():
         with suppress(ValueError):  # The last line of a run that was killed.
             yield json.loads(line)
 
@@ -116,20 +145,23 @@ def make_songs(url: str, partitions: int, songs: int, seconds: float) -> None:
 
 
 def copy_songs(source: str, target: str) -> None:
-    """Copies a data set on a disk without its columns.
+    """Copies a data set without its columns.
 
     Raises:
         UsageError: there is none with partitions enough.
     """
-    if len(Dataset(source).partitions) < FEWEST:
+    partitions = Dataset(source).partitions
+    if len(partitions) < FEWEST:
         raise UsageError(
             f"{source} has fewer than {FEWEST} partitions: nothing would be left to do after the first ones"
         )
-    for file in _sources(Path(source)):
-        place = Path(target) / file.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file, place)
+    here, there = Store(source), Store(target)
+    for parts in [(EXCLUDE,), *((p.folder, name) for p in partitions for name in SOURCES)]:
+        with suppress(NoSuchFile), here.open(*parts) as file, there.writing(*parts) as copy, copy.open("wb") as written:
+            shutil.copyfileobj(file, written)
 
 
-def _sources(folder: Path) -> Sequence[Path]:
-    return [file for name in SOURCES for file in (*folder.glob(f"*/{name}"), *folder.glob(name))]
+def below(url: str, name: str) -> str:
+    """Returns the address of a folder inside another; what an address says after `?` stays at its end."""
+    place, mark, told = url.partition("?") if "://" in url else (url, "", "")
+    return f"{place.rstrip('/')}/{name}{mark}{told}"

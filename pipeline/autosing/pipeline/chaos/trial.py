@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from autosing.pipeline.chaos.cells import RUN_GOES_ON, Ailment, Cell, Executor, Kill, Trouble
+from autosing.pipeline.chaos.cells import RUN_GOES_ON, Cell, Executor, Kill, Trouble, needs_disk
 from autosing.pipeline.chaos.disks import Disk, size_of, small_disk
 from autosing.pipeline.chaos.process_tree import kill
 from autosing.pipeline.chaos.site import Site, end_of, kill_node, wait_until, worker_of
@@ -20,6 +20,7 @@ from autosing.pipeline.chaos.state import File, State, committed, copy_songs, do
 from autosing.pipeline.chaos.verdict import Verdict
 from autosing.pipeline.faults import END_ACTOR, RAISE, WATCH, Point
 from autosing.pipeline.listing import Mark
+from autosing.pipeline.store import Store, dead_scratch
 from autosing.pipeline.upkeep.sweep import sweep
 from autosing.signal.errors import AutosingError, DataError
 
@@ -29,7 +30,7 @@ PAUSE_S = 0.05
 GRACE_S = 3.0
 """How long a process stays where it stands after others were killed: by then it is killed too, or works for nobody."""
 ROOM = 64 << 20
-SAME_RUN, SAME_COMMAND = "same run", "same command"
+SAME_RUN, SAME_COMMAND, OTHER_RUN = "same run", "same command", "other run"
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Trial:
         peaceful: what a run in peace makes of it.
         executor: of the run.
         url: the copy of the data set that is computed.
+        home: the folder in whose `models/` its artefacts lie; the data set's own, where that is a folder.
         before: the column files that were finished when the run was disturbed.
     """
 
@@ -50,6 +52,7 @@ class Trial:
     peaceful: State
     executor: Executor
     url: str
+    home: str
     before: dict[File, Mark] = field(default_factory=dict)
     _log_begin: int = 0
 
@@ -57,17 +60,21 @@ class Trial:
         """Starts a run, or the same command again."""
         log = self.site.log_path
         self._log_begin = log.stat().st_size if log.exists() else 0
-        return self.site.process(self.url, self.executor, skew_s)
+        return self.site.process(self.url, self.executor, self.home, skew_s)
 
     def stop_at(self, point: Point, run: "subprocess.Popen[str]") -> int:
         """Returns the id of a process that stands at a point, after two partitions have files and before all have."""
         wait_until(lambda: len({number for number, _ in committed(self.url)}) > 1, run, "two partitions had files")
         self.site.orders.place(point)
         wait_until(lambda: self.site.orders.stopped() is not None, run, f"one stood at {point}")
-        self.before = committed(self.url)
+        self.before = self.finished()
         pid = self.site.orders.stopped()
         assert pid is not None
         return pid
+
+    def finished(self) -> dict[File, Mark]:
+        """Returns the column files that are there now."""
+        return committed(self.url, self.peaceful.columns)
 
     def finish(self, run: "subprocess.Popen[str]") -> None:
         """Waits for a run to finish.
@@ -95,16 +102,21 @@ class Trial:
 
     def verdict(self, cell: str, went_on: str, seconds: float, problem: str = "") -> Verdict:
         """Returns what the data set is now, beside the peaceful one."""
-        found, left = State.of(self.url), leftovers(self.url)
+        found = State.of(self.url, self.home, self.peaceful.columns)
+        left = {name for place in (self.url, self.home) for name in leftovers(place)}
         swept = {"/".join(orphan.parts) for orphan in sweep(self.url, older_than_h=0.0)}
+        scratch = dead_scratch(str(self.site.scratch))
+        left |= {folder.name for folder in scratch}
+        for folder in scratch:
+            shutil.rmtree(folder)
         return Verdict(
             cell,
             went_on,
             differing=self.peaceful.differences(found),
             lost_rows=self.peaceful.lost_rows(found),
             done_twice=done_twice(self.url, self.before),
-            left_over=left,
-            stays=sorted({*left} - swept),
+            left_over=sorted(left),
+            stays=sorted(left - swept),
             seconds=seconds,
             problem=problem,
         )
@@ -112,8 +124,9 @@ class Trial:
 
 def try_cell(cell: Cell, site: Site, songs: Path, peaceful: State) -> Verdict:
     """Returns what a cell comes to; whatever goes wrong in it is its problem."""
-    with _place(cell, site, songs) as (folder, disk):
-        trial = Trial(site, songs, peaceful, cell.executor, str(folder / "set"))
+    name = str(cell).replace("/", "-")
+    with site.lend(name) as (url, home), _disk(cell, site.folder / name, songs) as disk:
+        trial = Trial(site, songs, peaceful, cell.executor, url, home)
         copy_songs(str(songs), trial.url)
         site.orders.clear()
         started, problem, went_on = time.monotonic(), "", ""
@@ -126,20 +139,18 @@ def try_cell(cell: Cell, site: Site, songs: Path, peaceful: State) -> Verdict:
 
 
 @contextmanager
-def _place(cell: Cell, site: Site, songs: Path) -> Iterator[tuple[Path, Disk | None]]:
-    """Gives a folder for a cell, on a disk of its own where its trouble needs one."""
-    folder = site.folder / str(cell).replace("/", "-")
-    try:
-        if isinstance(cell, Ailment) and cell.trouble in ("disk-full", "disk-read-only"):
-            with small_disk(folder, ROOM + 2 * size_of(songs)) as disk:
-                yield folder, disk
-        else:
-            yield folder, None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _disk(cell: Cell, folder: Path, songs: Path) -> Iterator[Disk | None]:
+    """Mounts a disk for a cell whose trouble needs one, where that is allowed."""
+    if needs_disk(cell):
+        with small_disk(folder, ROOM + 2 * size_of(songs)) as disk:
+            yield disk
+    else:
+        yield None
 
 
 def _kill(cell: Kill, trial: Trial) -> str:
+    if cell.victim == "peer":
+        return _kill_peer(cell, trial)
     run = trial.start()
     strike(cell, trial.site, run, trial.stop_at(cell.point, run))
     if cell.victim in RUN_GOES_ON:
@@ -152,6 +163,20 @@ def _kill(cell: Kill, trial: Trial) -> str:
     trial.finish(trial.start())
     trial.site.clear_away()
     return SAME_COMMAND
+
+
+def _kill_peer(cell: Kill, trial: Trial) -> str:
+    """Of two runs at work on one data set, kills the one that has come to the point; the other is to finish."""
+    one, two = trial.start(), trial.start()
+    pid = trial.stop_at(cell.point, one)
+    is_first = one.pid in (pid, *(parent.pid for parent in psutil.Process(pid).parents()))
+    killed, other = (one, two) if is_first else (two, one)
+    if other.poll() is not None:
+        raise DataError("the other run had ended before one was killed")
+    strike(cell, trial.site, killed, pid)
+    trial.finish(other)
+    trial.site.clear_away()
+    return OTHER_RUN
 
 
 def strike(cell: Kill, site: Site, run: "subprocess.Popen[str]", pid: int) -> None:
@@ -221,7 +246,8 @@ def _read_only(trial: Trial, disk: Disk | None) -> str:
 def _wait_for_workers(trial: Trial) -> None:
     """Waits until the workers of a run whose driver is dead are gone, too."""
     deadline = time.monotonic() + 30
-    while trial.site.open_below(trial.url) and time.monotonic() < deadline:
+    places = trial.home, str(trial.site.scratch)
+    while any(map(trial.site.open_below, places)) and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
@@ -236,7 +262,7 @@ def _io_error(trial: Trial, disk: Disk | None) -> str:
 def _slow_storage(trial: Trial, disk: Disk | None) -> str:
     trial.site.orders.slow_down(PAUSE_S)
     trial.finish(trial.start())
-    trial.before = committed(trial.url)
+    trial.before = trial.finished()
     return SAME_RUN
 
 
@@ -248,14 +274,14 @@ def _clock_skew(trial: Trial, disk: Disk | None) -> str:
     run.wait()
     trial.site.orders.release()
     _wait_for_workers(trial)
-    for number, name in committed(trial.url):
-        file = Path(trial.url, str(number), f"{name}.parquet")
-        os.utime(file, (time.time() + DAY_S, time.time() + DAY_S))
-    trial.before = committed(trial.url)
+    if (store := Store(trial.url)).is_local:  # Other stores go by a clock of their own.
+        for number, name in committed(trial.url):
+            os.utime(store.path(str(number), f"{name}.parquet"), (time.time() + DAY_S, time.time() + DAY_S))
+    trial.before = trial.finished()
     trial.finish(trial.start())
-    finished = committed(trial.url)
+    finished = trial.finished()
     trial.finish(trial.start(-DAY_S))
-    if committed(trial.url) != finished:
+    if trial.finished() != finished:
         raise DataError("a run whose clock was a day behind computed what was finished")
     return SAME_COMMAND
 

@@ -53,6 +53,11 @@ class Verdict:
         return (self.cell, self.went_on, same, *map(str, counts), f"{self.seconds:.0f}")
 
 
+ON_STORE = """\
+On a store a column file is written to local scratch and appears by one upload: `between-write-and-rename` is before it,
+`after-rename` after it. `*/disk-full` and `*/disk-read-only` are left out: they need a disk."""
+
+
 def table(verdicts: Sequence[Verdict]) -> str:
     """Returns the table as Markdown, and below it what is wrong."""
     rows = [HEADERS, *(verdict.row() for verdict in verdicts)]
