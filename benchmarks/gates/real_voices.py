@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--student-steps", type=int, default=120, help="of `trajectory`; others take as long")
+    parser.add_argument("--student-steps", type=int, default=200, help="of `trajectory`; others take as long")
     parser.add_argument("--vocoder", default="", help="a model to begin from")
     parser.add_argument("--vocoder-steps", type=int, default=300)
     parser.add_argument("--objective", default="consistency")

@@ -95,7 +95,7 @@ def main() -> None:
     """Prints the table; exit code 1 where a limit is passed."""
     parser = options_of(__doc__, 2000)
     options_of_a_run(parser)
-    parser.add_argument("--student-steps", type=int, default=120, help="of `trajectory`; others take as long")
+    parser.add_argument("--student-steps", type=int, default=200, help="of `trajectory`; others take as long")
     parser.add_argument("--vocoder-steps", type=int, default=60)
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--objective", action="append", default=[])
