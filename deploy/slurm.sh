@@ -21,7 +21,9 @@ set -euo pipefail
 # shellcheck disable=SC1091
 source "$VENV/bin/activate"
 cores=${SLURM_CPUS_PER_TASK:?start this with sbatch} gpus=${SLURM_GPUS_ON_NODE:-0} nodes=$SLURM_JOB_NUM_NODES
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# Not by `head`: who writes to it after it has read a line ends with 141, and so would this.
+mapfile -t names < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${names[0]:?scontrol names no node}
 address=$head:$PORT
 
 # Others on these nodes could else run code as this user. srun hands the environment on; nothing is written.
