@@ -177,6 +177,7 @@ def test_every_recipe_is_among_those_that_learn_by_heart() -> None:
     assert OVERFIT.keys() >= RECIPES.keys()
 
 
+@pytest.mark.timeout(400)  # the longest takes more than a minute of an idle core
 @pytest.mark.parametrize(
     "recipe", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("aligner")) for name in OVERFIT]
 )
