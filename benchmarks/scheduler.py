@@ -27,8 +27,9 @@ from typing import Any
 
 import fsspec
 
-from autosing.pipeline.controller import Controller, Death, Fleet, Limits, Shape
+from autosing.pipeline.controller import Controller
 from autosing.pipeline.dataset import Dataset
+from autosing.pipeline.fleet import Death, Fleet, Limits, Shape
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.listing import mark_of
 from autosing.pipeline.passes import Passed

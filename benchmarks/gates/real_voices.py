@@ -18,7 +18,7 @@ from autosing.pipeline.threads import one_thread
 one_thread()
 
 import torch  # noqa: E402
-from svc import OF_UNITS, OF_VOCODER, STAGES, STEPS, of_teacher, student_of, trained  # noqa: E402
+from svc import OF_UNITS, OF_VOCODER, STEPS, of_teacher, processed, student_of, trained  # noqa: E402
 from synthetic_set import options_of_a_run  # noqa: E402
 
 from autosing.evaluation.conversion.compare import Request, compare_conversions  # noqa: E402
@@ -31,8 +31,6 @@ from autosing.pipeline.ingest.folder import FolderSource  # noqa: E402
 from autosing.pipeline.ingest.partitions import NewSong, append_songs  # noqa: E402
 from autosing.pipeline.ingest.source import Source  # noqa: E402
 from autosing.pipeline.ingest.sources import LAYOUTS  # noqa: E402
-from autosing.pipeline.run import RunOptions, process  # noqa: E402
-from autosing.pipeline.settings import Project  # noqa: E402
 
 
 def main() -> None:
@@ -72,27 +70,27 @@ def main() -> None:
 
 def divided(folder: Path, options: argparse.Namespace) -> tuple[Dataset, Dataset]:
     """Returns the clips to learn from and those that are held out, with their columns by the codebook of the first."""
-    urls = [str(folder / name) for name in ("heard", "held_out")]
+    # The first lies where `processed` looks for its codebook.
+    urls = [str(folder / "set" / "songs"), str(folder / "held_out")]
     if not Path(urls[1]).exists():
         parts: tuple[list[NewSong], list[NewSong]] = ([], [])
         by_singer = defaultdict(list)
         for clip in clips(options.data):
             by_singer[clip.text.get("singer") or clip.text.get("artist")].append(clip)
         for singer, own in by_singer.items():
-            titles = sorted({clip.text.get("title") or clip.id for clip in own})
+            titles = sorted({title_of(clip) for clip in own})
             for clip in own:
-                parts[(clip.text.get("title") or clip.id) in titles[1::3]].append(clip)
+                parts[title_of(clip) in titles[1::3]].append(clip)
             print(f"{singer}: {len(own)} clips of {len(titles)} titles, {len(titles[1::3])} of them held out")
         for url, part in zip(urls, parts, strict=True):
-            append_songs(url, iter(part))
-    codebook = Path(urls[0]) / "models" / "units"
-    found = []
-    for url in urls:
-        entry, dataset = Project().dataset(url), Dataset(url)
-        graph = Project().graph(entry, [f"units.k={options.k}", f"units.codebook={codebook}"])
-        process(dataset, graph, [*STAGES, "cuts"], RunOptions("local"))
-        found.append(dataset)
-    return found[0], found[1]
+            append_songs(url, part)
+    heard, held_out = (processed(folder, url, options) for url in urls)
+    return heard, held_out
+
+
+def title_of(clip: NewSong) -> str:
+    """Returns what takes of one song have in common."""
+    return clip.text.get("title") or clip.id
 
 
 def clips(data: Path) -> list[NewSong]:

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 from toy_stages import Doubled, Letters, Level, column_values, toy_dataset
 
-from autosing.pipeline.controller import Controller, Death, Fleet, Limits, Shape, Staff
+from autosing.pipeline.controller import Controller
 from autosing.pipeline.dataset import Dataset
+from autosing.pipeline.fleet import Death, Fleet, Limits, Shape
 from autosing.pipeline.graph import Graph, Instance
 from autosing.pipeline.passes import Passed
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.schedule import Scheduler, Task
+from autosing.pipeline.staff import Staff
 from autosing.pipeline.stage import Resources, Stage
 from autosing.pipeline.stages.probe import Probe
 from autosing.pipeline.work import GroupResult

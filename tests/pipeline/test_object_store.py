@@ -100,7 +100,7 @@ def test_scratch_of_a_killed_process_goes_and_all_else_stays(
         (tmp_path / name).mkdir()
         (tmp_path / name / "level.parquet").touch()
     assert [folder.name for folder in dead_scratch()] == [f"autosing.{host}.{nobody}-abcd"]
-    store.remove_leftovers("0", "level.parquet")
+    store.remove_leftovers("0", ["level.parquet"])
     left = {mine, f"autosing.elsewhere.{nobody}-abcd", f"other.{host}.{nobody}-abcd"}
     assert {folder.name for folder in tmp_path.iterdir()} == left
     assert draft.scratch.read_text() == "half"

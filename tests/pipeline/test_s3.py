@@ -11,7 +11,6 @@ import pytest
 from s3_faults import Fault, FaultyS3
 from toy_stages import column_values, toy_dataset, toy_graph, toy_songs
 
-from autosing.pipeline.bucket import Refused, Unreachable
 from autosing.pipeline.columnfile import read_record
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.fit import fit
@@ -20,6 +19,7 @@ from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.schedule import RunReport
 from autosing.pipeline.store import Store
+from autosing.pipeline.store_errors import Refused, Unreachable
 from autosing.signal.errors import DataError, UsageError
 
 ALL = ["probe", "letters", "level", "doubled", "above"]

@@ -222,7 +222,7 @@ def test_what_a_living_process_is_making_stays(tmp_path: Path) -> None:
         for name in names:
             (tmp_path / "0").mkdir(exist_ok=True)
             (tmp_path / "0" / name).touch()
-        store.remove_leftovers("0", "a.parquet")
+        store.remove_leftovers("0", ["a.parquet"])
         living.kill()
     assert store.files("0") == sorted(names[:2])
     assert all(DRAFT.fullmatch(name) for name in names)

@@ -12,23 +12,23 @@ import random
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from autosing.signal.errors import DataError, UsageError
+from autosing.pipeline.bucket_address import LONGEST_PAUSE_S, PAUSE_S, BucketAddress
+from autosing.pipeline.store_errors import Changed, Refused, Unreachable
+from autosing.signal.errors import DataError
 
 if TYPE_CHECKING:
     from obstore import Bytes, GetOptions, ObjectMeta, PutMode
-    from obstore.store import S3Config, S3Store
+    from obstore.store import S3Store
 
 T = TypeVar("T")
 ANYTHING = "*"
@@ -37,98 +37,36 @@ MOST_BYTES = 5 << 30
 """What one PUT takes."""
 DRAFT = "autosing-draft"
 """Metadata of an object: by it a writer whose answer was lost knows its own."""
-PARAMETERS = (
-    "scheme",
-    "endpoint_override",
-    "region",
-    "access_key",
-    "secret_key",
-    "session_token",
-    "anonymous",
-    "retry_s",
-)
-IGNORED = ("allow_delayed_open", "allow_bucket_creation", "allow_bucket_deletion", "background_writes")
-"""What pyarrow's addresses may say beside, which means nothing here."""
 _DENIED = re.compile(r"status code: 40[13]")
 """Listings tell it only in words."""
 _NO_BUCKET = "NoSuchBucket"
-RETRY_S = 180.0
-"""How long a request is repeated."""
-PAUSE_S, LONGEST_PAUSE_S = 0.1, 15.0
 FIRST_BYTES, SLOWEST_BYTES_PER_S = 64 << 20, 1 << 20
 """An upload may take as long as its size, rounded up to a power of two, takes at that speed."""
 LIST_CHUNK = 1000
 
 
-class StoreError(DataError, OSError):
-    """An error of a store: an `OSError`, for who can repeat the work or do without, and a `DataError`, for a person."""
-
-    ERRNO = errno.EIO
-
-    def __init__(self, message: str) -> None:
-        super().__init__(self.ERRNO, message)
-
-    def __str__(self) -> str:
-        return str(self.args[1])
-
-    def __reduce__(self) -> tuple[type["StoreError"], tuple[str]]:
-        return type(self), (str(self),)
-
-
-class Unreachable(StoreError):
-    """The store did not answer, or answered that it can't just now, however often it was asked."""
-
-
-class Changed(Unreachable):
-    """The object is another one than that which is being read."""
-
-
-class Refused(StoreError):
-    """The store does not allow it."""
-
-    ERRNO = errno.EACCES
-
-
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket, by the address of something in it.
+    """The objects of a bucket.
 
     Args:
-        url: `s3://bucket/path`, and after `?` what the environment (`AWS_ENDPOINT_URL`, `AWS_REGION`,
-            `AWS_ACCESS_KEY_ID`, ...) does not say: see `PARAMETERS`.
-
-    Raises:
-        UsageError: the address is none of a bucket, or says something unknown.
+        address: of something in it.
     """
 
-    url: str
-    _told: Mapping[str, str] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        told = dict(parse_qsl(urlsplit(self.url).query, keep_blank_values=True))
-        if unknown := sorted(told.keys() - {*PARAMETERS, *IGNORED}):
-            raise UsageError(f"{self._shown}: {unknown[0]!r} is unknown; there are: {', '.join(PARAMETERS)}")
-        if not self.name:
-            raise UsageError(f"{self._shown}: the name of a bucket is missing; write s3://BUCKET/FOLDER")
-        object.__setattr__(self, "_told", told)
+    address: BucketAddress
 
     def __getstate__(self) -> dict[str, object]:
-        return {"url": self.url, "_told": self._told}
+        return {"address": self.address}
 
     @property
     def name(self) -> str:
         """The bucket's name."""
-        return urlsplit(self.url).netloc.rpartition("@")[2]
+        return self.address.name
 
     @property
     def folder(self) -> str:
         """Bucket and folder, as paths begin."""
-        return f"{self.name}/{unquote(urlsplit(self.url).path).strip('/')}".rstrip("/")
-
-    @property
-    def _shown(self) -> str:
-        """The address without what may be secret."""
-        return f"s3://{self.name}{urlsplit(self.url).path}"
+        return self.address.folder
 
     def infos(self, folder: str) -> list[pafs.FileInfo]:
         """Returns the objects and folders directly inside a folder."""
@@ -142,7 +80,7 @@ class Bucket:
         """Yields path and description of all objects below a folder, from one listing."""
         import obstore
 
-        patience, last = _Patience(self._retry_s), None
+        patience, last = _Patience(self.address.retry_s), None
         while True:
             try:
                 with self._explained(folder):
@@ -255,78 +193,20 @@ class Bucket:
     def _key(self, path: str) -> str:
         return path.removeprefix(self.name).strip("/")
 
-    @property
-    def _retry_s(self) -> float:
-        try:
-            return float(self._told.get("retry_s", RETRY_S))
-        except ValueError as error:
-            raise UsageError(f"{self._shown}: retry_s must be a number of seconds") from error
-
     @cached_property
     def _store(self) -> "S3Store":
         return self._client(0)
 
     def _client(self, size: int) -> "S3Store":
         """Returns a client that is patient enough for objects of a size; there are few."""
-        return _client(self, max(size - 1, FIRST_BYTES - 1).bit_length())
-
-    def connect(self, timeout_s: float) -> "S3Store":
-        """Returns a new client."""
-        from obstore.store import S3Store
-
-        told = self._told
-        endpoint = self._endpoint()
-        config: S3Config = {"region": self._region(endpoint)}
-        if endpoint:
-            config["endpoint"] = endpoint
-        user, _, _ = urlsplit(self.url).netloc.rpartition("@")
-        key, _, secret = user.partition(":")
-        if key := told.get("access_key", unquote(key)):
-            config["access_key_id"] = key
-            config["secret_access_key"] = told.get("secret_key", unquote(secret))
-        if token := told.get("session_token"):
-            config["session_token"] = token
-        if told.get("anonymous", "").lower() in ("true", "1"):
-            config["skip_signature"] = True
-        return S3Store(
-            self.name,
-            config=config,
-            client_options={
-                "timeout": timedelta(seconds=timeout_s),
-                "connect_timeout": timedelta(seconds=10),
-                "allow_http": (endpoint or "").startswith("http://"),
-            },
-            retry_config={
-                "max_retries": 1000,
-                "retry_timeout": timedelta(seconds=self._retry_s),
-                "backoff": {
-                    "init_backoff": timedelta(seconds=PAUSE_S),
-                    "max_backoff": timedelta(seconds=LONGEST_PAUSE_S),
-                    "base": 2,
-                },
-            },
-        )
-
-    def _endpoint(self) -> str | None:
-        if (endpoint := self._told.get("endpoint_override")) is None:
-            return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        return endpoint if "://" in endpoint else f"{self._told.get('scheme', 'https')}://{endpoint}"
-
-    def _region(self, endpoint: str | None) -> str:
-        told = self._told.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-        if told or endpoint:
-            return told or "us-east-1"
-        try:
-            return str(pafs.resolve_s3_region(self.name))
-        except OSError as error:
-            raise UsageError(f"{self._shown}: its region is unknown ({error}); set AWS_REGION") from error
+        return _client(self.address, max(size - 1, FIRST_BYTES - 1).bit_length())
 
     def _repeat(self, path: str, work: Callable[[], T]) -> T:
         """Returns `work()`, repeated with growing pauses while the store is unreachable.
 
         obstore repeats what is answered by an error or not at all, but no answer that breaks off.
         """
-        patience = _Patience(self._retry_s)
+        patience = _Patience(self.address.retry_s)
         while True:
             try:
                 with self._explained(path):
@@ -386,8 +266,8 @@ class _Patience:
 
 
 @lru_cache(maxsize=64)
-def _client(bucket: Bucket, bits: int) -> "S3Store":
-    return bucket.connect(FIRST_BYTES / SLOWEST_BYTES_PER_S + 2**bits / SLOWEST_BYTES_PER_S)
+def _client(address: BucketAddress, bits: int) -> "S3Store":
+    return address.connect(FIRST_BYTES / SLOWEST_BYTES_PER_S + 2**bits / SLOWEST_BYTES_PER_S)
 
 
 class ObjectReader:

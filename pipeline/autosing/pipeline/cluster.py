@@ -11,7 +11,8 @@ from typing import Any
 from autosing.cluster.meters import Meters
 from autosing.cluster.session import ray_session
 from autosing.pipeline.bounds import Bounds
-from autosing.pipeline.controller import Controller, Death, Fleet, Limits, Shape
+from autosing.pipeline.controller import Controller
+from autosing.pipeline.fleet import Death, Fleet, Limits, Shape
 from autosing.pipeline.isolation import IsolatedWorker
 from autosing.pipeline.passes import Passed
 from autosing.pipeline.progress import Progress

@@ -98,6 +98,7 @@ class DatasetFitSource(FitSource):
         self._seed = int(settings.get("seed", 0))
         self._seconds = float(settings.get("hours", float("inf"))) * 3600
         self._models = Models()
+        self._inputs = [PROBE, *graph.inputs(name)]
 
     @cached_property
     def _chosen(self) -> dict[int, dict[str, float]]:
@@ -108,12 +109,10 @@ class DatasetFitSource(FitSource):
 
     def _is_whole(self, partition: Partition, listed: Collection[str]) -> bool:
         """Whether a partition has all inputs; a listing may not show yet what a worker has just written."""
-        inputs = [PROBE, *self._graph.inputs(self._name)]
-        return all(i in listed or mark_of(partition.store, partition.folder, f"{i}.parquet") for i in inputs)
+        return all(i in listed or mark_of(partition.store, partition.folder, f"{i}.parquet") for i in self._inputs)
 
     def _sample(self, partition: Partition, share_s: float) -> dict[str, float]:
-        inputs = [PROBE, *self._graph.inputs(self._name)]
-        rows = partition.rows(["probe.duration_s", *(f"{i}.error" for i in inputs if i != PROBE)])
+        rows = partition.rows(["probe.duration_s", *(f"{i}.error" for i in self._inputs if i != PROBE)])
         good = {r.id: float(r.values["probe.duration_s"]) for r in rows if not r.errors}
         order = sorted(good)
         random.Random(f"{self._seed}/{partition.number}").shuffle(order)

@@ -12,9 +12,9 @@ from typing import Literal
 from autosing.cluster.stop import TERM, stop_signals
 from autosing.pipeline.bounds import Bounds
 from autosing.pipeline.cluster import run_on_ray
-from autosing.pipeline.controller import Limits
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.events import EventLog
+from autosing.pipeline.fleet import Limits
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.isolation import IsolatedWorker
 from autosing.pipeline.progress import Progress

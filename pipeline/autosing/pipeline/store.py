@@ -12,7 +12,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from autosing.pipeline.bucket import ANYTHING, Bucket
+from autosing.pipeline.bucket_address import BucketAddress
 from autosing.signal.errors import DataError, UsageError
 
 TEMPORARY = ".tmp-"
@@ -65,7 +66,7 @@ class Store:
     """A folder on a local disk or an object store.
 
     Args:
-        url: a path, `s3://` (see `bucket.Bucket`), or `file://`, or a URL that fsspec knows (`gs://`, ...).
+        url: a path, `s3://` (see `bucket_address`), or `file://`, or a URL that fsspec knows (`gs://`, ...).
     """
 
     url: str
@@ -82,7 +83,7 @@ class Store:
             return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.url))
         try:
             if scheme == "s3":
-                bucket = Bucket(self.url)
+                bucket = Bucket(BucketAddress(self.url))
                 return bucket, bucket.folder
             if scheme == "file":
                 fs, path = pafs.FileSystem.from_uri(self.url)
@@ -232,8 +233,8 @@ class Store:
         except FileNotFoundError:
             return
 
-    def remove_leftovers(self, folder: str, name: str) -> None:
-        """Removes what killed runs left of `name` in `folder`; of other stores, their scratch on this host.
+    def remove_leftovers(self, folder: str, names: Collection[str]) -> None:
+        """Removes what killed runs left of these files in `folder`; of other stores, their scratch on this host.
 
         What a process that lives is making stays, and so does what another host made, of which nobody here can tell.
         """
@@ -242,7 +243,7 @@ class Store:
                 shutil.rmtree(scratch, ignore_errors=True)
             return
         for file in self.files(folder):
-            if _is_of_the_dead(file, f"{TEMPORARY}{name}"):
+            if any(_is_of_the_dead(file, f"{TEMPORARY}{name}") for name in names):
                 self.remove(folder, file)
 
 

@@ -77,8 +77,7 @@ class Group:
         stamp = self._index_stamp()
         if PROBE in self.names:
             self.partition.ids()  # Refuses null, empty and repeated ones.
-        for name in self.names:
-            self.partition.store.remove_leftovers(self.partition.folder, f"{name}.parquet")
+        self.partition.store.remove_leftovers(self.partition.folder, [f"{name}.parquet" for name in self.names])
         computed = self._pass.computed
         kept = [Kept(n, str(self.graph.definition(n)), self.graph[n].columns, n in self._again) for n in computed]
         place = self.partition.store, self.partition.folder

@@ -103,8 +103,7 @@ def append_songs(
     result = IngestResult()
     for batch in _partitions(_new_songs(songs, known, result), partition_bytes):
         with explained_refusals(url):
-            for name in (REFERENCE, INDEX):
-                store.remove_leftovers(str(number), f"{name}.parquet")
+            store.remove_leftovers(str(number), [f"{name}.parquet" for name in (REFERENCE, INDEX)])
             if reference_columns and any(s.reference for s in batch):
                 _write_reference(store, number, batch, reference_columns)
             else:
