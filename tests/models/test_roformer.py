@@ -41,7 +41,7 @@ def separated(model: RoformerVoice, samples: np.ndarray, sample_rate: int = HZ, 
 def test_the_voice_is_what_the_field_s_own_program_finds(kind: str, tmp_path: Path) -> None:
     model = RoformerVoice(save_roformer(tmp_path, kind), "cpu")
     assert (model.sample_rate, model.channels, model.window, model.hop) == (HZ, 2, 2000, 1000)
-    np.testing.assert_allclose(model.separate(mix(2000).T[None].copy())[0][:, 200::300], FOUND[kind], atol=1e-6)
+    np.testing.assert_allclose(model.separate(mix(2000).T[None].copy())[0][:, 200::300], FOUND[kind], atol=5e-6)
 
 
 @needs_package
