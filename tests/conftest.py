@@ -9,6 +9,16 @@ import pytest
 from said import Autosing, Said
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+# Of tests that are slow or start Ray, on a machine that has other work.
+PATIENCE_S = 600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives tests that take long more time than the others have."""
+    for item in items:
+        if item.get_closest_marker("slow") or item.get_closest_marker("ray"):
+            # Behind one of the test's own, which then counts.
+            item.add_marker(pytest.mark.timeout(PATIENCE_S))
 
 
 @pytest.fixture

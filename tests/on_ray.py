@@ -4,7 +4,6 @@ import pytest
 
 ON_RAY = [
     pytest.mark.ray,
-    pytest.mark.timeout(300),
     # Ray leaves sockets and files for the interpreter to close.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),

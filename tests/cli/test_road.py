@@ -105,7 +105,6 @@ def test_recipes_are_listed_with_their_columns_and_settings(autosing: Autosing) 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_the_demo_leaves_a_page_with_everything_on_it(autosing: Autosing, tmp_path: Path) -> None:
     done = autosing("demo", "demo", "--songs", "4", "--seconds", "8", "--steps", "5")
     assert done.code == 0 and done.out.endswith("open demo/report.html\n")

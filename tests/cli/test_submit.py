@@ -36,7 +36,7 @@ SETTINGS = "datasets: {sung: {path: URL}}\nstages: {units: {k: 16, hours: 1.0}}\
 
 def on_ray(test: "Callable[..., None]") -> "Callable[..., None]":
     """Marks a test that needs the head."""
-    marked: Callable[..., None] = pytest.mark.ray(pytest.mark.timeout(PATIENCE_S)(test))
+    marked: Callable[..., None] = pytest.mark.ray(pytest.mark.slow(pytest.mark.timeout(PATIENCE_S)(test)))
     return marked
 
 

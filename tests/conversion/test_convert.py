@@ -153,7 +153,6 @@ def test_a_recording_of_several_sections_becomes_what_the_whole_would(studio: St
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_memory_does_not_grow_with_a_recording(studio: Studio, plain: Converter) -> None:
     """Of what numpy holds; `benchmarks/convert.py memory` has all of a process."""
     verse, peaks = sung(9, 8.0)[:, None], []

@@ -44,9 +44,8 @@ from autosing.pipeline.store import Store
 from autosing.signal.errors import DataError, UsageError
 
 REACHES = "import sys; from autosing.pipeline.faults import reached; [reached(point) for point in sys.argv[1:]]"
-on_ray = (pytest.mark.ray, pytest.mark.timeout(600))
+on_ray = (pytest.mark.ray, pytest.mark.slow)
 BAD_DAY = [Fault(kind, 0.01) for kind in ("500", "503", "lost", "reset")] + [Fault("late list", seconds=1.0)]
-is_slow = (pytest.mark.slow, pytest.mark.timeout(400))
 
 
 @pytest.fixture
@@ -317,7 +316,6 @@ def family(run: "subprocess.Popen[str]") -> set[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_a_run_comes_to_every_point_and_goes_on(place: Site, songs: Path, peaceful: State, tmp_path: Path) -> None:
     url = str(tmp_path / "set")
     copy_songs(str(songs), url)
@@ -334,8 +332,8 @@ def test_a_run_comes_to_every_point_and_goes_on(place: Site, songs: Path, peacef
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param("local/disk-full", marks=is_slow),
-        pytest.param("child/child/model-call", marks=is_slow),
+        pytest.param("local/disk-full", marks=pytest.mark.slow),
+        pytest.param("child/child/model-call", marks=pytest.mark.slow),
         pytest.param("ray/actor/model-call", marks=on_ray),
         pytest.param("ray/driver/before-write", marks=on_ray),
     ],
@@ -348,7 +346,6 @@ def test_a_cell_holds(name: str, place: Site, songs: Path, peaceful: State) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_a_cell_holds_on_an_object_store(s3: FaultyS3, songs: Path, peaceful: State, tmp_path: Path) -> None:
     (cell,) = chosen(["local/peer/before-write"], on_store())
     s3.faults, s3.only_late = BAD_DAY, ".parquet"
@@ -364,7 +361,6 @@ def test_a_cell_holds_on_an_object_store(s3: FaultyS3, songs: Path, peaceful: St
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_a_store_that_is_not_that_of_peace_is_told(place: Site, songs: Path, peaceful: State) -> None:
     other = replace(peaceful, columns={**peaceful.columns, (0, "f0"): "other"}, rows={**peaceful.rows, (9, "f0"): 4})
     (cell,) = chosen(["local/io-error"], matrix())
@@ -380,7 +376,7 @@ def test_a_run_that_ends_before_it_can_be_disturbed_is_told(tmp_path: Path) -> N
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_a_short_soak_loses_nothing(place: Site, songs: Path, peaceful: State) -> None:
     told: list[Verdict] = []
     found = soak(SoakPlan(kills=3, minutes=5.0, seed=1), place, songs, peaceful, told.append)

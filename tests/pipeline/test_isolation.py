@@ -25,7 +25,7 @@ from autosing.signal.errors import DataError, UsageError
 from on_ray import ON_RAY
 from said import Autosing
 
-EXECUTORS = ["child", pytest.param("ray", marks=ON_RAY)]
+EXECUTORS = ["child", pytest.param("ray", marks=[*ON_RAY, pytest.mark.slow])]
 BOUNDS = Bounds(memory_gb=0.6)
 HURRIED = {"child": Bounds(song_s=8, song_lengths=0.1), "ray": Bounds(song_s=40, song_lengths=0.1)}
 """A lot for a tone, but not for what is imported on the way: workers on Ray make way for all others on a machine."""

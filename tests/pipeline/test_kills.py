@@ -39,8 +39,6 @@ sys.stdin.read()
 """
 """A cluster of two nodes that loses one when told to, and ends with its standard input."""
 
-on_ray = (pytest.mark.ray, pytest.mark.timeout(300))
-
 
 class Processes:
     """Starts processes that can all be found again, with everything that they start."""
@@ -145,8 +143,8 @@ def wait_until(happens: Callable[[], Any], run: "subprocess.Popen[str]", process
 @pytest.mark.parametrize(
     "executor",
     [
-        pytest.param("child", marks=(pytest.mark.slow, pytest.mark.timeout(300))),
-        pytest.param("ray", marks=on_ray),
+        pytest.param("child", marks=pytest.mark.slow),
+        pytest.param("ray", marks=(pytest.mark.ray, pytest.mark.slow)),
     ],
 )
 def test_killing_the_whole_process_tree_five_times_changes_nothing(
@@ -173,7 +171,7 @@ def running(processes: Processes) -> list[psutil.Process]:
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_a_worker_killed_on_a_living_node_changes_nothing(
     processes: Processes, url: str, undisturbed: Undisturbed
 ) -> None:
@@ -189,7 +187,7 @@ def test_a_worker_killed_on_a_living_node_changes_nothing(
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_a_node_lost_by_a_cluster_that_gets_the_code_from_the_driver_changes_nothing(
     processes: Processes, url: str, undisturbed: Undisturbed
 ) -> None:

@@ -23,14 +23,8 @@ from autosing.pipeline.store_errors import Refused, Unreachable
 from autosing.signal.errors import DataError, UsageError
 
 ALL = ["probe", "letters", "level", "doubled", "above"]
-FAULTS = [
-    Fault("500"),
-    Fault("503"),
-    Fault("lost"),
-    Fault("reset"),
-    Fault("slow", 0.1, seconds=0.2),
-    Fault("cut", verbs=("GET", "LIST")),
-]
+FAULTS = [Fault("503"), Fault("lost")]
+MORE = [Fault("500"), Fault("reset"), Fault("slow", 0.1, seconds=0.2), Fault("cut", verbs=("GET", "LIST"))]
 
 
 def run(url: str, artefacts: Path, **level: Any) -> RunReport:
@@ -56,7 +50,9 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return column_values(url)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.kind)
+@pytest.mark.parametrize(
+    "fault", [*FAULTS, *(pytest.param(fault, marks=pytest.mark.slow) for fault in MORE)], ids=lambda f: f.kind
+)
 def test_a_bad_day_changes_no_value(s3: FaultyS3, tmp_path: Path, expected: dict[str, Any], fault: Fault) -> None:
     s3.faults = [fault]
     toy_dataset(s3.url)

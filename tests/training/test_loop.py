@@ -172,15 +172,14 @@ OVERFIT = {
     "toy_gan:recipe": ["steps=300", "adversarial=0"],
 }
 
+LONG = ("aligner", "aligner_synthetic", "svc", "svc_student")
+
 
 def test_every_recipe_is_among_those_that_learn_by_heart() -> None:
     assert OVERFIT.keys() >= RECIPES.keys()
 
 
-@pytest.mark.timeout(400)  # the longest takes more than a minute of an idle core
-@pytest.mark.parametrize(
-    "recipe", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("aligner")) for name in OVERFIT]
-)
+@pytest.mark.parametrize("recipe", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in OVERFIT])
 def test_four_samples_are_learned_by_heart(tmp_path: Path, hubert: str, recipe: str) -> None:
     make = voiced_sample if {"audio", "ssl", "voice_activity"} & {*default_config(recipe).columns} else sung_sample
     samples = [make(number, 0.3) for number in range(4)]

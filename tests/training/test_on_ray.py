@@ -22,6 +22,7 @@ STEPS = 4
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_one_recipe_trains_the_same_by_every_launcher(toy_set: Path, tmp_path: Path) -> None:
     told: list[int] = []
     job = Job("acoustic", (str(toy_set),), tmp_path / "ray", SETTINGS)
@@ -41,6 +42,7 @@ def test_one_recipe_trains_the_same_by_every_launcher(toy_set: Path, tmp_path: P
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced_and_the_run_goes_on(
     toy_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,6 +58,7 @@ def test_a_worker_that_dies_is_replaced_and_the_run_goes_on(
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_what_ends_a_run_in_a_worker_is_told_here(tmp_path: Path) -> None:
     data = write_set(tmp_path / "set", {"train": [toy_samples(6)]})
     tar = data / "train-00000.tar"
@@ -77,6 +80,7 @@ def test_what_cannot_work_is_refused_before_ray_starts(toy_set: Path, tmp_path: 
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_more_workers_than_the_cluster_has_room_for_are_refused(toy_set: Path, tmp_path: Path) -> None:
     job = Job("acoustic", (str(toy_set),), tmp_path / "run", (*SETTINGS, "microbatches=64"))
     with pytest.raises(UsageError, match=r"64 workers want 128 CPUs and 0 GPUs; the cluster has"):
@@ -84,6 +88,7 @@ def test_more_workers_than_the_cluster_has_room_for_are_refused(toy_set: Path, t
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_ctrl_c_stops_the_workers_after_the_step_in_hand_and_saves(toy_set: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "autosing.cli.main", "train", "acoustic", "--data", str(toy_set)]
     options = ["--out", str(tmp_path / "run"), "--workers", "1", "--cpus-per-worker", "0.5"]

@@ -266,7 +266,6 @@ def test_a_validation_shows_how_likely_the_true_codes_were(coded_set: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_codes_that_were_never_heard_follow_what_is_sung(tmp_path: Path) -> None:
     samples = [coded_sample(number) for number in range(140)]
     data = write_set(tmp_path / "set", {"train": [samples[:120]], "valid": [samples[120:]]})

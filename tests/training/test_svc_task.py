@@ -70,7 +70,7 @@ def test_a_student_learns_and_says_how_far_it_is_from_its_teacher(
     assert changed == {"denoiser"}
 
 
-@pytest.mark.parametrize("recipe", ["svc", "svc_student"])
+@pytest.mark.parametrize("recipe", ["svc", pytest.param("svc_student", marks=pytest.mark.slow)])
 def test_stopping_and_resuming_changes_nothing(teacher: Path, toy_set: Path, tmp_path: Path, recipe: str) -> None:
     own = [*TINY, *OFTEN] if recipe == "svc" else [*STUDENT, f"begin_from={teacher}"]
     settings = [*own, "steps=12", "ema_decay=0.9"]
