@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -30,6 +31,7 @@ from autosing.pipeline.chaos.cells import (
     on_store,
 )
 from autosing.pipeline.chaos.disks import small_disk
+from autosing.pipeline.chaos.network import NAMES, Network
 from autosing.pipeline.chaos.process_tree import carriers
 from autosing.pipeline.chaos.site import Site, end_of, site, wait_until
 from autosing.pipeline.chaos.soak import SoakPlan, soak
@@ -42,6 +44,7 @@ from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.store import Store
 from autosing.signal.errors import DataError, UsageError
+from said import Autosing
 
 REACHES = "import sys; from autosing.pipeline.faults import reached; [reached(point) for point in sys.argv[1:]]"
 on_ray = (pytest.mark.ray, pytest.mark.slow)
@@ -143,7 +146,7 @@ def test_a_run_that_nobody_disturbs_passes_points_in_no_time() -> None:
 
 
 def test_the_matrix_has_every_victim_at_every_point_and_every_trouble_on_every_executor() -> None:
-    cells = matrix()
+    cells = matrix(hosts=True)
     assert len({str(cell) for cell in cells}) == len(cells)
     assert {*cells} >= {Kill("ray", victim, point) for victim in VICTIMS if victim != "peer" for point in POINTS}
     assert {*cells} >= {Kill("local", victim, point) for victim in ("driver", "peer") for point in POINTS}
@@ -273,6 +276,70 @@ def test_a_small_disk_is_filled_emptied_and_made_read_only(tmp_path: Path) -> No
         (disk.folder / "file").unlink()
 
 
+LISTENS = """
+import socket, sys
+with socket.create_server((sys.argv[1], 7000)) as server:
+    print("listens", flush=True)
+    while True:
+        server.accept()[0].close()
+"""
+CALLS = "import socket, sys; socket.create_connection((sys.argv[1], 7000), 2.0)"
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    made = Network(uuid.uuid4().hex[:8])
+    try:
+        made.make()
+    except UsageError:
+        pytest.skip("only root may make network namespaces")
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+def test_hosts_reach_each_other_until_a_cable_is_pulled_out(network: Network) -> None:
+    other = network.add()
+    serve = network.inside(other, [sys.executable, "-c", LISTENS, network.address(other)])
+    call = network.inside(1, [sys.executable, "-c", CALLS, network.address(other)])
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None and server.stdout.readline() == "listens\n"
+        assert network.host_of(server.pid) == other
+        subprocess.run(call, check=True)
+        network.pull_out(other)
+        assert subprocess.run(call, capture_output=True, check=False).returncode
+        assert server.poll() is None
+        server.kill()
+    with pytest.raises(UsageError, match=r"process \d+ is on no host of this network"):
+        network.host_of(os.getpid())
+
+
+def test_of_a_network_nothing_is_left(network: Network) -> None:
+    assert list(NAMES.glob(f"{network.name}-*"))
+    network.remove()
+    assert not list(NAMES.glob(f"{network.name}-*"))
+
+
+def test_who_may_make_no_hosts_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, autosing: Autosing) -> None:
+    (tmp_path / "ip").write_text("#!/bin/sh\necho 'Operation not permitted' >&2; exit 1\n")
+    (tmp_path / "ip").chmod(0o755)
+    for path, message in (
+        (str(tmp_path), r"only root on Linux may make \(Operation not permitted\); leave --hosts out"),
+        (str(tmp_path / "nowhere"), "need the program `ip`; install iproute2"),
+    ):
+        monkeypatch.setenv("PATH", path)
+        with pytest.raises(UsageError, match=message), site(tmp_path / path, hosts=True):
+            pass
+    said = autosing("chaos", "--hosts", "--store", "s3://bucket/folder")
+    assert (said.code, "reach no object store" in said.err) == (2, True)
+
+
+def test_cables_are_pulled_out_only_of_hosts() -> None:
+    cables = [str(cell) for cell in matrix(hosts=True) if cell not in matrix()]
+    assert cables == [f"ray/cable/{point}" for point in POINTS]
+
+
 def test_what_a_site_started_is_dead_afterwards(tmp_path: Path) -> None:
     with site(tmp_path / "site") as place:
         make_songs(str(tmp_path / "songs"), 1, 1, 2.0)
@@ -343,6 +410,16 @@ def test_a_cell_holds(name: str, place: Site, songs: Path, peaceful: State) -> N
     verdict = try_cell(cell, place, songs, peaceful)
     assert verdict.holds, complaint(verdict)
     assert verdict.went_on.startswith("same run" if name.split("/")[1] in RUN_GOES_ON else "same command")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("network")
+def test_a_host_that_is_cut_off_changes_nothing(songs: Path, peaceful: State, tmp_path: Path) -> None:
+    (cell,) = chosen(["ray/cable/between-write-and-rename"], matrix(hosts=True))
+    with site(tmp_path / "site", hosts=True) as place:
+        verdict = try_cell(cell, place, songs, peaceful)
+    assert verdict.holds, complaint(verdict)
 
 
 @pytest.mark.slow

@@ -18,6 +18,9 @@ def chaos(
     store: Annotated[
         str, typer.Option(metavar="URL", help="Compute below this address (s3://BUCKET/FOLDER); without it on a disk.")
     ] = "",
+    hosts: Annotated[
+        bool, typer.Option("--hosts", help="Give nodes of Ray hosts of their own, whose cables can be pulled out.")
+    ] = False,
     only: Annotated[
         list[str] | None, typer.Option(help="Cells by name, with * and ?: 'ray/worker/*'. --list tells the names.")
     ] = None,
@@ -37,18 +40,21 @@ def chaos(
     from autosing.pipeline.chaos.cells import QUICK, chosen, matrix, on_store
     from autosing.pipeline.chaos.soak import SoakPlan
     from autosing.pipeline.chaos.verdict import ON_STORE, table
+    from autosing.signal.errors import UsageError
 
-    cells = chosen([*(only or ()), *(QUICK if quick else ())], on_store() if store else matrix())
+    if store and hosts:
+        raise UsageError("hosts of their own reach no object store; leave --hosts or --store out")
+    cells = chosen([*(only or ()), *(QUICK if quick else ())], on_store() if store else matrix(hosts))
     if list_:
         print("\n".join(map(str, cells)))
         return
     if soak:
-        found = try_soak(SoakPlan(kills, minutes, seed), data, store, tell=_tell)
+        found = try_soak(SoakPlan(kills, minutes, seed), data, store, hosts=hosts, tell=_tell)
         verdicts: Sequence[Verdict] = found.rounds
         said = {"kills": dict(found.kills), "commands": found.commands, "seconds": round(found.seconds, 1)}
     else:
         found, said = None, {}
-        verdicts = try_cells(cells, data, store, tell=_tell)
+        verdicts = try_cells(cells, data, store, hosts=hosts, tell=_tell)
     if as_json:
         print(json.dumps({**said, "cells": [verdict.to_json() for verdict in verdicts]}))
     else:

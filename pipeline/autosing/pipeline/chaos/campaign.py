@@ -33,6 +33,7 @@ def try_cells(
     data: str | None = None,
     store: str = "",
     songs: Songs = Songs(),
+    hosts: bool = False,
     tell: Callable[[Verdict], None] = _silent,
 ) -> list[Verdict]:
     """Returns what each cell comes to.
@@ -42,13 +43,15 @@ def try_cells(
         data: a data set whose songs are taken; it stays as it is. None: synthetic ones.
         store: the address below which copies of the songs are computed; it stays as it is. "": a temporary folder.
         songs: how many synthetic ones.
+        hosts: whether nodes of Ray have hosts of their own.
         tell: told each verdict as soon as it is there.
 
     Raises:
         DataError: the undisturbed run fails.
+        UsageError: there can be no hosts here.
     """
     verdicts = []
-    with _prepared(data, store, songs) as (place, source, peaceful):
+    with _prepared(data, store, songs, hosts) as (place, source, peaceful):
         for cell in cells:
             verdicts.append(try_cell(cell, place, source, peaceful))
             tell(verdicts[-1])
@@ -60,6 +63,7 @@ def try_soak(
     data: str | None = None,
     store: str = "",
     songs: Songs = Songs(partitions=12),
+    hosts: bool = False,
     tell: Callable[[Verdict], None] = _silent,
 ) -> Soak:
     """Returns what random kills come to.
@@ -68,12 +72,12 @@ def try_soak(
         plan: how many kills, and how long.
         data: as of `try_cells`, like the others.
     """
-    with _prepared(data, store, songs) as (place, source, peaceful):
+    with _prepared(data, store, songs, hosts) as (place, source, peaceful):
         return soak(plan, place, source, peaceful, tell)
 
 
 @contextmanager
-def _prepared(data: str | None, store: str, songs: Songs) -> Iterator[tuple[Site, Path, State]]:
+def _prepared(data: str | None, store: str, songs: Songs, hosts: bool) -> Iterator[tuple[Site, Path, State]]:
     """Gives a site, songs without columns, and what a run in peace makes of them."""
     with tempfile.TemporaryDirectory(prefix="autosing-chaos-", ignore_cleanup_errors=True) as scratch:
         source, peace = Path(scratch) / "songs", Path(scratch) / "peace"
@@ -82,7 +86,7 @@ def _prepared(data: str | None, store: str, songs: Songs) -> Iterator[tuple[Site
         else:
             copy_songs(data, str(source))
         copy_songs(str(source), str(peace))
-        with site(Path(scratch) / "site", store) as place:
+        with site(Path(scratch) / "site", store, hosts) as place:
             if code := end_of(place.process(str(peace), "local")):
                 raise DataError(f"the undisturbed run ended with {code}: {place.log_since(0)}")
             yield place, source, State.of(str(peace))

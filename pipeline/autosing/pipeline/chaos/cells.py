@@ -9,12 +9,12 @@ from autosing.pipeline.faults import POINTS, Point
 from autosing.signal.errors import UsageError
 
 Executor = Literal["local", "child", "ray"]
-Victim = Literal["child", "worker", "actor", "node", "head", "driver", "peer"]
+Victim = Literal["child", "worker", "actor", "node", "head", "driver", "peer", "cable"]
 Trouble = Literal["disk-full", "disk-read-only", "io-error", "slow-storage", "clock-skew"]
 EXECUTORS: tuple[Executor, ...] = get_args(Executor)
 VICTIMS: tuple[Victim, ...] = get_args(Victim)
 TROUBLES: tuple[Trouble, ...] = get_args(Trouble)
-RUN_GOES_ON: frozenset[Victim] = frozenset({"child", "worker", "actor", "node"})
+RUN_GOES_ON: frozenset[Victim] = frozenset({"child", "worker", "actor", "node", "cable"})
 """Whose death a run must survive; after that of others the same command is given again."""
 OF_EXECUTOR: dict[Executor, tuple[Victim, ...]] = {
     "local": ("driver", "peer"),
@@ -38,6 +38,7 @@ class Kill:
     victim: the process that computes (`child`); the one that watches it, by a signal (`worker`) or by Ray (`actor`);
         all processes of its node; all of the head, on which nothing computes; the process that was started as
         `autosing process` (`driver`); or that of two of them on one data set that has come to the point (`peer`).
+        Nobody is where the cable of its host is pulled out (`cable`): others do its work, and then it goes on.
     """
 
     executor: Executor
@@ -62,13 +63,17 @@ class Ailment:
 Cell = Kill | Ailment
 
 
-def matrix() -> list[Cell]:
-    """Returns all cells, those that cost least first."""
+def matrix(hosts: bool = False) -> list[Cell]:
+    """Returns all cells, those that cost least first.
+
+    Args:
+        hosts: whether nodes have hosts of their own, whose cables can be pulled out.
+    """
     cells: list[Cell] = []
     for executor in EXECUTORS:
         cells += [Kill(executor, victim, point) for victim in OF_EXECUTOR[executor] for point in POINTS]
         cells += [Ailment(executor, trouble) for trouble in TROUBLES]
-    return cells
+    return [*cells, *(Kill("ray", "cable", point) for point in POINTS if hosts)]
 
 
 def on_store() -> list[Cell]:

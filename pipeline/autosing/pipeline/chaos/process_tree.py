@@ -3,10 +3,13 @@
 import os
 import signal
 import time
+from contextlib import suppress
 
 import psutil
 
 TOKEN = "AUTOSING_PROCESS_TREE"
+RAYLET = "raylet"
+"""How Ray's process of a node calls itself."""
 
 
 def carriers(token: str) -> list[psutil.Process]:
@@ -28,6 +31,20 @@ def kill(process: psutil.Process) -> None:
         os.kill(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         return
+
+
+def kill_family(process: psutil.Process) -> None:
+    """Kills a process and all that it started."""
+    with suppress(psutil.NoSuchProcess):
+        for member in (process, *process.children(recursive=True)):
+            kill(member)
+
+
+def is_named(process: psutil.Process, name: str) -> bool:
+    """Whether a process lives and its program, or the title that it gave itself, begins so."""
+    with suppress(psutil.Error):
+        return str(process.name()).startswith(name) and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _carries(process: psutil.Process, token: str) -> bool:

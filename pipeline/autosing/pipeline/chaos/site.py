@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -17,7 +17,8 @@ from typing import Any
 
 import psutil
 
-from autosing.pipeline.chaos.process_tree import TOKEN, carriers, kill, kill_tree
+from autosing.pipeline.chaos.network import Network
+from autosing.pipeline.chaos.process_tree import RAYLET, TOKEN, carriers, is_named, kill, kill_tree
 from autosing.pipeline.chaos.state import below
 from autosing.pipeline.faults import VARIABLE, Orders
 from autosing.pipeline.store import Store
@@ -35,9 +36,11 @@ RAY = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
     "RAY_gcs_server_request_timeout_seconds": "5",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",
+    # A node that does not answer is missed after some 15 s, in place of a minute.
+    "RAY_health_check_timeout_ms": "3000",
 }
 SKEWED = "autosing.pipeline.chaos.skewed"
-RAYLET = "raylet"
 WORKER, AT_WORK = "ray::IsolatedWorker", "ray::IsolatedWorker."
 """How processes of Ray call themselves."""
 
@@ -48,9 +51,13 @@ class Site:
     Args:
         folder: for everything; nothing else is in it.
         store: an address below which data sets lie; "": in the folder.
+        hosts: whether every node of the cluster is on a host of its own, and drivers on that of the head.
+
+    Raises:
+        UsageError: there can be no such hosts here.
     """
 
-    def __init__(self, folder: Path, store: str = "") -> None:
+    def __init__(self, folder: Path, store: str = "", hosts: bool = False) -> None:
         self.folder, self.token = folder, uuid.uuid4().hex
         place = store if "://" in store else os.path.abspath(store)
         self.store = below(place, f"autosing-chaos-{self.token}") if store else ""
@@ -61,6 +68,12 @@ class Site:
         self._cluster: _Cluster | None = None
         self._port = _free_port()
         self._started: list[subprocess.Popen[str]] = []
+        self.network: Network | None = None
+        if hosts:
+            network = Network(self.token[:8])
+            network.make()
+            self.network = network
+            self._of_hosts = tempfile.mkdtemp(prefix="ray-")
 
     @contextmanager
     def lend(self, name: str) -> Iterator[tuple[str, str]]:
@@ -89,11 +102,12 @@ class Site:
         options = ["--executor", executor]
         if home not in ("", url):
             options += ["--set", f"units.codebook={Path(home, 'models', 'units')}"]
-        if executor == "ray":
+        on_ray = executor == "ray"
+        if on_ray:
             options += ["--address", self.cluster().address, "--workers", str(workers)]
-        program = [SKEWED, str(skew_s)] if skew_s else ["autosing.cli.main"]
+        command = [*([SKEWED, str(skew_s)] if skew_s else ["autosing.cli.main"]), "process", url, *STAGES, *options]
         with self.log_path.open("a") as log:
-            return self._start(*program, "process", url, *STAGES, *options, stdout=log, stderr=log)
+            return self._start(*command, host=1 if on_ray and self.network else None, stdout=log, stderr=log)
 
     @property
     def log_path(self) -> Path:
@@ -109,7 +123,8 @@ class Site:
     def cluster(self) -> "_Cluster":
         """Returns the cluster, which is started where there is none."""
         if self._cluster is None:
-            self._cluster = _Cluster(self._port, self._start)
+            of_hosts = [self.network.name, self._of_hosts] if self.network else []
+            self._cluster = _Cluster([str(self._port), *of_hosts], self._start)
         return self._cluster
 
     def new_cluster(self) -> None:
@@ -137,11 +152,21 @@ class Site:
         self._started = []
         self._cluster = None
 
-    def _start(self, module: str, *arguments: str, **pipes: Any) -> "subprocess.Popen[str]":
+    def remove(self) -> None:
+        """Kills everything that was started, and leaves nothing outside of the folder."""
+        self.kill_all()
+        if self.store:
+            _remove(self.store)
+        if self.network:
+            self.network.remove()
+            shutil.rmtree(self._of_hosts, ignore_errors=True)
+
+    def _start(self, module: str, *arguments: str, host: int | None = None, **pipes: Any) -> "subprocess.Popen[str]":
         # Ray's sockets would have names that are too long where others have their scratch.
         places = {"TMPDIR": str(self.scratch), "RAY_TMPDIR": tempfile.gettempdir()}
         environment = os.environ | RAY | places | {TOKEN: self.token, VARIABLE: str(self.orders.folder)}
         command = [sys.executable, "-m", module, *arguments]
+        command = self.network.inside(host, command) if self.network and host else command
         started = subprocess.Popen(
             command, cwd=self.folder, env=environment, start_new_session=True, text=True, **pipes
         )
@@ -150,16 +175,14 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, store: str = "") -> Iterator[Site]:
+def site(folder: Path, store: str = "", hosts: bool = False) -> Iterator[Site]:
     """Gives a site; whatever was started there is dead afterwards, also where SIGTERM is what ends it."""
-    made = Site(folder, store)
+    made = Site(folder, store, hosts)
     former = signal.signal(signal.SIGTERM, _leave)
     try:
         yield made
     finally:
-        made.kill_all()
-        if made.store:
-            _remove(made.store)
+        made.remove()
         signal.signal(signal.SIGTERM, former)
 
 
@@ -177,14 +200,14 @@ class _Cluster:
     """Ray nodes on this machine.
 
     Args:
-        port: of the head.
+        arguments: of the process that has them.
         start: starts a module as a process.
     """
 
-    def __init__(self, port: int, start: Callable[..., "subprocess.Popen[str]"]) -> None:
+    def __init__(self, arguments: Sequence[str], start: Callable[..., "subprocess.Popen[str]"]) -> None:
         self._host = start(
             "autosing.pipeline.chaos.host",
-            str(port),
+            *arguments,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -222,26 +245,12 @@ class _Cluster:
         return address
 
 
-def kill_node(raylet: psutil.Process) -> None:
-    """Kills all processes of a node at once."""
-    with suppress(psutil.NoSuchProcess):
-        for process in (raylet, *raylet.children(recursive=True)):
-            kill(process)
-
-
 def worker_of(pid: int) -> psutil.Process:
     """Returns the worker that a process is, or is a child of."""
     process = psutil.Process(pid)
     while (parent := process.parent()) is not None and not is_named(parent, RAYLET):
         process = parent
     return psutil.Process(pid) if parent is None else process
-
-
-def is_named(process: psutil.Process, name: str) -> bool:
-    """Whether a process lives and its program, or the title that it gave itself, begins so."""
-    with suppress(psutil.Error):
-        return str(process.name()).startswith(name) and process.status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 def _has_open(process: psutil.Process, folder: str) -> bool:

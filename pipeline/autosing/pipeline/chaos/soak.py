@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 
 from autosing.pipeline.chaos.cells import Victim
-from autosing.pipeline.chaos.process_tree import carriers, kill
-from autosing.pipeline.chaos.site import AT_WORK, PATIENCE_S, WORKER, Site, end_of, is_named, kill_node
+from autosing.pipeline.chaos.process_tree import carriers, is_named, kill, kill_family
+from autosing.pipeline.chaos.site import AT_WORK, PATIENCE_S, WORKER, Site, end_of
 from autosing.pipeline.chaos.state import File, State, copy_songs, done_twice
 from autosing.pipeline.chaos.trial import Trial, end_actor
 from autosing.pipeline.chaos.verdict import Verdict
@@ -203,7 +203,7 @@ class _Round(Trial):
         """Kills all processes of a node, and adds another."""
         nodes = self.site.cluster().nodes()
         if nodes:
-            kill_node(self.draw.choice(nodes))
+            kill_family(self.draw.choice(nodes))
             self.site.cluster().replace_lost()
         return bool(nodes)
 

@@ -14,8 +14,8 @@ import psutil
 
 from autosing.pipeline.chaos.cells import RUN_GOES_ON, Cell, Executor, Kill, Trouble, needs_disk
 from autosing.pipeline.chaos.disks import Disk, size_of, small_disk
-from autosing.pipeline.chaos.process_tree import kill
-from autosing.pipeline.chaos.site import Site, end_of, kill_node, wait_until, worker_of
+from autosing.pipeline.chaos.process_tree import kill, kill_family
+from autosing.pipeline.chaos.site import Site, end_of, wait_until, worker_of
 from autosing.pipeline.chaos.state import File, State, committed, copy_songs, done_twice, leftovers
 from autosing.pipeline.chaos.verdict import Verdict
 from autosing.pipeline.faults import END_ACTOR, RAISE, WATCH, Point
@@ -29,6 +29,8 @@ PAUSE_S = 0.05
 """How slow slow storage is: so much more for every read of a song, every call of a stage, every write and rename."""
 GRACE_S = 3.0
 """How long a process stays where it stands after others were killed: by then it is killed too, or works for nobody."""
+ALONE_S = 15.0
+"""How long a process on a host that is cut off may go on before it is killed."""
 ROOM = 64 << 20
 SAME_RUN, SAME_COMMAND, OTHER_RUN = "same run", "same command", "other run"
 
@@ -151,6 +153,8 @@ def _disk(cell: Cell, folder: Path, songs: Path) -> Iterator[Disk | None]:
 def _kill(cell: Kill, trial: Trial) -> str:
     if cell.victim == "peer":
         return _kill_peer(cell, trial)
+    if cell.victim == "cable":
+        return _pull_out(cell, trial)
     run = trial.start()
     strike(cell, trial.site, run, trial.stop_at(cell.point, run))
     if cell.victim in RUN_GOES_ON:
@@ -179,6 +183,27 @@ def _kill_peer(cell: Kill, trial: Trial) -> str:
     return OTHER_RUN
 
 
+def _pull_out(cell: Kill, trial: Trial) -> str:
+    """Cuts off the host of a process that stands at the point, and lets it go on when others have done its work."""
+    run, network = trial.start(), trial.site.network
+    if network is None:
+        raise DataError("there are no hosts whose cables could be pulled out")
+    pid = trial.stop_at(cell.point, run)
+    raylet = worker_of(pid).parent()
+    assert raylet is not None
+    network.pull_out(network.host_of(pid))
+    trial.finish(run)
+    trial.before = trial.finished()
+    standing = psutil.Process(pid)  # Or it died meanwhile, and nothing was tried.
+    trial.site.orders.release()
+    # It computes, writes and publishes as if nothing had happened, if it can.
+    with suppress(psutil.TimeoutExpired):
+        standing.wait(ALONE_S)
+    kill_family(raylet)
+    trial.site.cluster().replace_lost()
+    return SAME_RUN
+
+
 def strike(cell: Kill, site: Site, run: "subprocess.Popen[str]", pid: int) -> None:
     """Kills a cell's victim while a process stands at the cell's point; what then lives of that process goes on."""
     standing = psutil.Process(pid)
@@ -191,7 +216,7 @@ def strike(cell: Kill, site: Site, run: "subprocess.Popen[str]", pid: int) -> No
     elif cell.victim == "node":
         raylet = worker_of(pid).parent()
         assert raylet is not None
-        kill_node(raylet)
+        kill_family(raylet)
         site.cluster().replace_lost()
     elif cell.victim == "head":
         site.cluster().lose_head()
