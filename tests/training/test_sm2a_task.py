@@ -24,7 +24,7 @@ from autosing.training.recipes import sm2a
 from autosing.training.run import train
 from autosing.training.sample import Sample
 from autosing.training.shards import ShardSet
-from autosing.training.tasks.language_losses import with_others
+from autosing.training.tasks.language_losses import Others
 from autosing.training.tasks.sm2a import Sm2aTask
 from autosing.training.unigrams import Unigrams
 
@@ -149,7 +149,8 @@ def test_the_most_frequent_code_of_training_is_the_baseline() -> None:
 def test_others_semantic_tokens_are_those_of_the_neighbour_over_the_own_time(coded_set: Path) -> None:
     task, samples = task_of(coded_set), samples_of(coded_set)
     batch = tensors(task.collate(samples, training=False))
-    other = with_others(batch, "semantic")
+    other = Others("semantic").of(batch)
+    assert other is not None
     for row in range(1, 6):
         n = int(other["semantic_counts"][row])
         assert torch.equal(other["semantic"][row, :n], batch["semantic"][row - 1, :n])

@@ -26,7 +26,7 @@ from autosing.training.recipes import t2s
 from autosing.training.run import train
 from autosing.training.sample import Sample
 from autosing.training.shards import ShardSet
-from autosing.training.tasks.language_losses import with_others
+from autosing.training.tasks.language_losses import Others
 from autosing.training.tasks.language_task import BACKING
 from autosing.training.tasks.t2s import T2sTask
 from autosing.training.tasks.t2s_losses import diagonality, nearness
@@ -193,11 +193,37 @@ def test_diagonality_is_1_where_attention_goes_to_what_is_sung(letters_set: Path
 def test_others_lyrics_are_those_of_the_neighbour_over_the_own_time(letters_set: Path) -> None:
     task, samples = t2s(**GIVEN).task(Manifest.read(letters_set)), samples_of(letters_set)
     batch = tensors(task.collate(samples, training=False))
-    other = with_others(batch, "text")
+    other = Others("text").of(batch)
+    assert other is not None
     for row in range(1, 6):
         n = int(other["text_counts"][row])
         assert torch.equal(other["text"][row, :n], batch["text"][row - 1, :n])
         assert float(other["text_s"][row, n - 1]) == pytest.approx(float(batch["seconds"][row]) * (1 - 0.5 / (n - 1)))
+
+
+def test_a_batch_of_one_has_the_lyrics_of_the_batch_before(letters_set: Path) -> None:
+    task, samples = t2s(**GIVEN).task(Manifest.read(letters_set)), samples_of(letters_set)
+    others = Others("text")
+    found = [others.of(tensors(task.collate([sample], training=False))) for sample in samples]
+    assert found[0] is None
+    together = Others("text").of(tensors(task.collate(samples, training=False)))
+    assert together is not None
+    for row, one in enumerate(found[1:], 1):
+        assert one is not None
+        n = int(one["text_counts"][0])
+        assert n == int(together["text_counts"][row])
+        assert torch.equal(one["text"][0, :n], together["text"][row, :n])
+        torch.testing.assert_close(one["text_s"][0, :n], together["text_s"][row, :n])
+    told = [
+        train(
+            "t2s",
+            letters_set,
+            letters_set.parent / f"by-{s}",
+            [*TINY, "steps=2", "validate_every=2", f"seconds_per_batch={s}"],
+        ).metrics
+        for s in (2, 60)
+    ]
+    assert all(math.isfinite(metrics["valid/lyrics_gap"]) for metrics in told)
 
 
 def test_a_run_leaves_a_model_that_sings_as_long_as_asked(letters_set: Path, tmp_path: Path) -> None:

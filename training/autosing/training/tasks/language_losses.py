@@ -1,5 +1,6 @@
 """How well language models predict: counts of true tokens, also with another sample's source in place of the own."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,8 +40,36 @@ def counted_by_row(told: Told, true_BNR: Tensor, mask_BNR: Tensor) -> list[Token
     return counts
 
 
-def with_others(batch: Tensors, source: str) -> dict[str, Tensor]:
-    """Returns a batch in which each sample has the source of the one before it, over its own time."""
-    others = {name: batch[name].roll(1, 0) for name in (source, f"{source}_s", f"{source}_counts")}
-    stretch_B = batch["seconds"] / batch["seconds"].roll(1, 0)
-    return {**batch, **others, f"{source}_s": others[f"{source}_s"] * stretch_B[:, None]}
+class Others:
+    """Gives each sample the source of the one before it; to the first of a batch, that of the last of the batch before.
+
+    Args:
+        source: text, or semantic tokens.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._names = (source, f"{source}_s", f"{source}_counts", "seconds")
+        self._last: Tensors | None = None
+
+    def of(self, batch: Tensors) -> Tensors | None:
+        """Returns a batch with others' sources, over each sample's own time; None of one sample that nobody preceded.
+
+        The first sample of all has the source of the last of its batch.
+        """
+        given = [batch[name] for name in self._names]
+        last = {name: one[-1:] for name, one in zip(self._names, given, strict=True)}
+        before, self._last = self._last, last
+        if before is None and len(batch["seconds"]) == 1:
+            return None
+        first = (before or last).values()
+        source, source_s, counts, seconds = (_stacked(one, rest[:-1]) for one, rest in zip(first, given, strict=True))
+        source_s = source_s * (batch["seconds"] / seconds)[:, None]
+        return {**batch, **dict(zip(self._names, (source, source_s, counts), strict=False))}
+
+
+def _stacked(first: Tensor, rest: Tensor) -> Tensor:
+    """Returns the rows of two batches, of which the narrower one is padded."""
+    if first.ndim > 1:
+        width = max(first.shape[1], rest.shape[1])
+        first, rest = (functional.pad(one, (0, width - one.shape[1])) for one in (first, rest))
+    return torch.cat([first, rest])

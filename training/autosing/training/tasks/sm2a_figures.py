@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from autosing.models.patterns import EMPTY
 from autosing.training.metrics import TokenCounts
 from autosing.training.task import Tensors
-from autosing.training.tasks.language_losses import counted_by_row, with_others
+from autosing.training.tasks.language_losses import Others, counted_by_row
 from autosing.training.unigrams import Unigrams
 
 LOSS, SEMANTIC = "cross_entropy", "semantic"
@@ -24,8 +24,9 @@ class Figures:
         level_of: the level of each row of the pattern.
         levels: of the codes of each level.
         common: how many of these are the most frequent one of training.
-        true: of all codes, in batches of several samples.
+        true: of all codes of samples for which there are another's tokens.
         others: of the same with another's semantic tokens.
+        sources: the tokens of others.
     """
 
     level_of: Sequence[int]
@@ -33,6 +34,7 @@ class Figures:
     common: list[int] = field(init=False)
     true: TokenCounts = field(default_factory=TokenCounts)
     others: TokenCounts = field(default_factory=TokenCounts)
+    sources: Others = field(default_factory=lambda: Others(SEMANTIC))
 
     def __post_init__(self) -> None:
         n_levels = 1 + max(self.level_of)
@@ -46,14 +48,14 @@ class Figures:
         for row, (level, counts) in enumerate(zip(self.level_of, of_rows, strict=True)):
             self.levels[level] += counts
             self.common[level] += unigrams.n_correct(level, cells_BNR[..., row][mask_BNR[..., row]])
-        if len(cells_BNR) > 1:
+        if (other := self.sources.of(batch)) is not None:
             self.true += sum(of_rows, start=TokenCounts())
-            others = language(with_others(batch, SEMANTIC), cells_BNR, times_s)
+            others = language(other, cells_BNR, times_s)
             self.others += sum(counted_by_row(others, cells_BNR, mask_BNR), start=TokenCounts())
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """The figures by name, those of a level with its number; the gap is no number where no batch had several."""
+        """The figures by name, those of a level with its number; the gap is no number of a single sample."""
         total = sum(self.levels, start=TokenCounts())
         found = {
             LOSS: math.log(total.perplexity),

@@ -13,7 +13,7 @@ from autosing.models.columns import Told
 from autosing.training.bigrams import PRIORS, Bigrams
 from autosing.training.metrics import TokenCounts
 from autosing.training.task import Tensors
-from autosing.training.tasks.language_losses import counted_by_row, with_others
+from autosing.training.tasks.language_losses import Others, counted_by_row
 from autosing.training.tasks.t2s_losses import diagonality, has_text, token_mask
 
 LOSS = "cross_entropy"
@@ -27,11 +27,12 @@ class Figures:
         rate: tokens per second.
         width: of the diagonal.
         all: of all tokens.
-        true: of tokens of samples with text, in batches of several.
+        true: of tokens of samples with text, where there is another's.
         others: of the same with another's text.
         bigrams: cross-entropies by the token before, with each prior.
         near: attention near the diagonal, by head.
         n_sung_to: tokens of samples with text.
+        sources: the texts of others.
     """
 
     rate: float
@@ -42,6 +43,7 @@ class Figures:
     bigrams: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(PRIORS)))
     near: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
     n_sung_to: int = 0
+    sources: Others = field(default_factory=lambda: Others("text"))
 
     def add(self, language: nn.Module, bigrams: Bigrams | None, batch: Tensors) -> None:
         """Counts a batch."""
@@ -54,9 +56,9 @@ class Figures:
         self.n_sung_to += int(sung_to_BN.sum())
         if bigrams:
             self.bigrams = self.bigrams + bigrams.losses(tokens_BN, mask_BN).cpu().numpy()
-        if len(tokens_BN) > 1:
+        if (other := self.sources.of(batch)) is not None:
             self.true += _counted(told, tokens_BN, sung_to_BN)
-            self.others += _counted(language(with_others(batch, "text"), tokens_BN), tokens_BN, sung_to_BN)
+            self.others += _counted(language(other, tokens_BN), tokens_BN, sung_to_BN)
 
     @property
     def metrics(self) -> Mapping[str, float]:
