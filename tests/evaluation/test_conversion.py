@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from autosing.models.directory import load_model
 from autosing.pipeline.construct.inputs import NamedDataset
 from autosing.pipeline.construct.sample import SAMPLES
 from autosing.pipeline.construct.shards import construct_dataset
-from autosing.pipeline.dataset import Dataset
+from autosing.pipeline.dataset import Dataset, SongRow
 from autosing.pipeline.ingest.partitions import NewSong, append_songs
 from autosing.pipeline.ingest.synthetic import REFERENCE_COLUMNS, SyntheticSource
 from autosing.pipeline.run import RunOptions, process
@@ -110,6 +111,29 @@ def test_excluded_songs_are_not_converted(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "songs" / "exclude.txt").write_text("\n".join(ids[1:]) + "\n")
     model = load_model(folder / "teacher" / "model")
     assert [task.id for task in tasks_of(Dataset(str(tmp_path / "songs")), model, Choice(6))] == ids[:1]
+
+
+@dataclass(frozen=True)
+class Torn(Dataset):
+    """A data set whose song `torn` lacks a column."""
+
+    torn: str = ""
+    column: str = ""
+
+    def read(self, names: Sequence[str]) -> Iterator[SongRow]:
+        for row in super().read(names):
+            lacks = row.id == self.torn and self.column in row.values
+            yield replace(row, values={**row.values, self.column: None}) if lacks else row
+
+
+@pytest.mark.parametrize("column", ["index.audio", "f0.f0_hz"])
+def test_a_song_whose_parallel_one_can_not_be_read_is_left_out(folder: Path, column: str) -> None:
+    model, choice = load_model(folder / "teacher" / "model"), Choice(6, parallel=True)
+    url = str(folder / "songs")
+    whole = [task.id for task in tasks_of(Dataset(url), model, choice)]
+    title = whole[0].partition("/")[2]
+    left = [task.id for task in tasks_of(Torn(url, torn=whole[0], column=column), model, choice)]
+    assert left == [id for id in whole if id.partition("/")[2] != title] and len(left) == 4
 
 
 @pytest.mark.parametrize(
