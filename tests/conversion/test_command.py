@@ -170,6 +170,7 @@ def test_a_reference_is_the_path_of_a_recording(convert: Convert, studio: Studio
         (["a.wav", "out", "--singer", "eve"], "--singer eve: there is no such singer; known: "),
         (["a.wav", "out", "--singer", "ONE", "--formant", "2"], "was not told of formants in training"),
         (["a.wav", "out", "--singer", "ONE", "--loudness", "loud"], "give source, none, or LUFS from -70 to 0"),
+        (["a.wav", "out", "--singer", "ONE", "--seed", "-1"], "--seed is -1; give a whole number from 0"),
         (["a.wav", "out", "--singer", "ONE", "--bits", "12"], "--bits is 12; give 16 or 24"),
         (["a.wav", "a.wav", "out.wav", "--singer", "ONE"], "out.wav is one file, and 2 recordings are converted"),
         (["a.wav", "out.wav", "--singer", "ONE", "--format", "flac"], "out.wav is no flac file"),

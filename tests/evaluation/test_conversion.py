@@ -140,6 +140,7 @@ def test_a_song_whose_parallel_one_can_not_be_read_is_left_out(folder: Path, col
     ("arguments", "told"),
     [
         (["--singer", "nobody"], "the model knows no singer 'nobody'; it knows singer_01, singer_02"),
+        (["--seed", "-1"], "--seed is -1; give a whole number from 0"),
         (["--vocoder", "MODEL"], "codec"),
     ],
 )

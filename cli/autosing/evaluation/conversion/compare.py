@@ -76,6 +76,9 @@ class Request:
         seed: of the noise.
         voices: a data set whose recordings teach the probe who is who; None takes the songs that are not converted.
         guidance: how far towards the singer from nobody in particular; 1 is the models' own.
+
+    Raises:
+        UsageError: the seed is below 0.
     """
 
     models: tuple[str, ...]
@@ -87,6 +90,10 @@ class Request:
     seed: int = 0
     voices: Dataset | None = None
     guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"--seed is {self.seed}; give a whole number from 0")
 
 
 @dataclass(frozen=True)
