@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import pytest
 from autosing.cli.main import main
 from autosing.evaluation.conversion.compare import Request, compare_conversions
 from autosing.evaluation.conversion.songs import Choice, tasks_of
-from autosing.models.directory import load_model
+from autosing.models.directory import load_model, save_model
+from autosing.models.vocoder import Vocoder, sized_vocoder
 from autosing.pipeline.construct.inputs import NamedDataset
 from autosing.pipeline.construct.sample import SAMPLES
 from autosing.pipeline.construct.shards import construct_dataset
@@ -21,8 +22,11 @@ from autosing.pipeline.ingest.synthetic import REFERENCE_COLUMNS, SyntheticSourc
 from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.settings import Project
 from autosing.signal.errors import CheckpointError, UsageError
+from autosing.signal.mel import MelSpec
 from autosing.signal.singer import song
 from autosing.signal.voice import voices
+from autosing.training.manifest import Manifest
+from autosing.training.recipes import svc
 from autosing.training.run import train
 
 STAGES = ["ssl", "units", "f0", "energy", "mel", "cuts"]
@@ -152,6 +156,22 @@ def test_what_is_not_known_is_told(
     with pytest.raises(SystemExit):
         main(["eval", "svc", str(folder / "songs"), "--model", model, *given])
     assert told in capsys.readouterr().err
+
+
+def test_a_vocoder_of_other_columns_is_refused(
+    folder: Path, tmp_path: Path, save_codec: Callable[[Path, int], str]
+) -> None:
+    driven, plain = tmp_path / "driven", tmp_path / "plain"
+    vocoder = Vocoder(sized_vocoder("tiny", "istft", MelSpec(), True, {}, 0))
+    save_model(driven, vocoder, {"mel": {"spec": dict(vocoder.fields.mel)}})
+    task = svc(content=("units",), n_tokens=16, size="tiny", pitch="none").task(Manifest.read(folder / "shards"))
+    save_model(plain, task.build(), task.contract())
+    for (model, way), told in (
+        ((folder / "teacher" / "model", save_codec(tmp_path / "codec", 0)), r"--vocoder: it makes no sound of mels"),
+        ((plain, driven), r"--vocoder: it is driven by F0"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            compare_conversions(Dataset(str(folder / "songs")), Request((str(model),), str(way)))
 
 
 def test_columns_of_another_meaning_are_refused(folder: Path, tmp_path: Path) -> None:
