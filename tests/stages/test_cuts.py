@@ -157,9 +157,10 @@ def test_no_cut_holds_a_line_whose_alignment_is_not_trusted(method: Any) -> None
 
 def test_confidence_that_was_not_computed_is_an_error_of_the_song() -> None:
     stage = Cuts(method="lines", least_confidence=0.5)
-    (found,) = stage.process([song(9.0, (), [], [line("la", 1, 2)])], None)
-    assert isinstance(found, RowError) and "set least_confidence to 0" in str(found)
-    assert row(stage, song(9.0))["cuts"] == []
+    for told in ({}, {"confidence": None}):
+        (found,) = stage.process([song(9.0, (), [], [line("la", 1, 2) | told])], None)
+        assert isinstance(found, RowError) and "set least_confidence to 0" in str(found)
+    assert row(stage, song(9.0))["cuts"] == [] == row(stage, song(9.0, (), [], []))["cuts"]
 
 
 def test_no_word_of_real_songs_is_split_and_nearly_all_that_is_sung_is_kept(shared_data: Path) -> None:

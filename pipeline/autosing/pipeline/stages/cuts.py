@@ -133,8 +133,12 @@ class Cuts(Stage):
         return [s | {"end_s": min(s["end_s"], song[DURATION])} for s in found if s["start_s"] < song[DURATION]]
 
     def _are_trusted(self, lines: Labelled) -> npt.NDArray[np.bool_]:
-        """Returns which lines last and have the confidence that is asked for, (L,)."""
-        if self.least_confidence and any("confidence" not in line for line in lines):
+        """Returns which lines last and have the confidence that is asked for, (L,).
+
+        Raises:
+            RowError: one is asked for, and no line has any.
+        """
+        if self.least_confidence and lines and all(line.get("confidence") is None for line in lines):
             raise RowError(f"{self.words}.lines has no confidence; align otherwise, or set least_confidence to 0")
         lasting = (line["end_s"] > line["start_s"] for line in lines)
         sure = ((line.get("confidence") or 0.0) >= self.least_confidence for line in lines)
