@@ -33,6 +33,7 @@ Spell = Callable[[Song], "Speller"]
 class Align(FittedStage):
     """Times of words, lines and phones; null where the song has no lyrics, or only marks ("[instrumental]").
 
+    Stamped lyrics win over plain ones, unless they are stamps without words.
     Of lyrics without times a stanza stays together, where an empty line or a mark ("[Chorus]") parts it from the next.
 
     Args:
@@ -164,17 +165,15 @@ def _aligned(song: Song, model: tuple[Listen, Spell] | None) -> "Alignment | Non
     """
     from autosing.aligner.align import align_plain, align_stamped, by_rule
 
-    lrc, duration_s = parse_lrc(song[LRC] or ""), song[DURATION]
-    if lrc.lines:
-        sung = place_words(lrc.lines, duration_s)
-        if not sung and any(split_words(line.text) for line in lrc.lines):
-            raise RowError(f"all lyrics begin after the end of the song ({duration_s:.1f} s): lyrics of another song?")
+    stamped, duration_s = parse_lrc(song[LRC] or "").lines, song[DURATION]
+    if any(split_words(line.text) for line in stamped):
+        sung = place_words(stamped, duration_s)
         if not sung:
-            return None
+            raise RowError(f"all lyrics begin after the end of the song ({duration_s:.1f} s): lyrics of another song?")
         if model is None:
             return by_rule(sung)
         listen, spell = model
-        return align_stamped(listen(song), lrc.lines, duration_s, spell(song))
+        return align_stamped(listen(song), stamped, duration_s, spell(song))
     plain = plain_lines(song[LRC], song[RAW])
     if not any(split_words(line) for line in plain):
         return None
