@@ -162,6 +162,7 @@ def test_one_bad_song_costs_the_others_nothing(tmp_path: Path) -> None:
     [
         ({"method": "rate", "adapt": True}, "adapt is for the method ctc"),
         ({"method": "hf"}, "needs the hub id or path of a CTC model"),
+        ({"adapt": True, "adapt_steps": 0}, "adapt_steps is 0; give 1 or more, or set adapt to false"),
     ],
 )
 def test_settings_that_contradict_are_refused(settings: dict[str, Any], message: str) -> None:

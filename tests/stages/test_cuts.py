@@ -76,6 +76,7 @@ def test_a_method_reads_what_it_looks_at_and_no_more() -> None:
     ("settings", "told"),
     [
         ({"min_s": 5.0, "max_s": 4.0}, "0 < min_s <= max_s"),
+        ({"min_s": 4.99, "max_s": 4.99}, "multiples of 0.05 s, and none lies between"),
         ({"least_sung": 0.0}, "least_sung"),
         ({"method": "lines", "words": ""}, "`words` names no instance"),
         ({"least_confidence": 0.5, "words": ""}, "`words` names no instance"),
@@ -85,7 +86,7 @@ def test_a_method_reads_what_it_looks_at_and_no_more() -> None:
     ],
 )
 def test_settings_that_can_not_be_followed_are_refused(settings: dict[str, Any], told: str) -> None:
-    with pytest.raises(UsageError, match=f"cuts: .*{told}"):
+    with pytest.raises(UsageError, match=f"cuts.*{told}"):
         Cuts(**settings)
 
 

@@ -72,6 +72,8 @@ class Align(FittedStage):
             raise UsageError(f"align: adapt is for the method ctc, not {self.method}; set adapt to false")
         if self.method == "hf" and self.model == "shipped":
             raise UsageError("align: the method hf needs the hub id or path of a CTC model as `model`")
+        if self.adapt and self.adapt_steps < 1:
+            raise UsageError(f"align: adapt_steps is {self.adapt_steps}; give 1 or more, or set adapt to false")
 
     @property
     def artefact(self) -> str:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from autosing.pipeline.schema import CUTS, Column
 from autosing.pipeline.song import Song
 from autosing.pipeline.stage import Row, Stage, per_song
-from autosing.signal.cutting import fixed_cuts, quiet_cuts, trusted_cuts
+from autosing.signal.cutting import fixed_cuts, quiet_cuts, steps_between, trusted_cuts
 from autosing.signal.dropped import NO_LYRICS, Dropped, tiled
 from autosing.signal.energy import RATE
 from autosing.signal.errors import RowError, UsageError
@@ -66,6 +66,8 @@ class Cuts(Stage):
 
     def __post_init__(self) -> None:
         _ = self._rule
+        if self.method == "quiet":
+            steps_between(self.min_s, self.max_s)
         for wrong, what in (
             (self._reads_lines and not self.words, "lines of lyrics are asked for, and `words` names no instance"),
             (self.method == "sung" and not (self.activity or self.words), "sung: give `activity`, `words` or both"),
