@@ -171,6 +171,38 @@ def test_a_line_with_more_sounds_than_time_is_an_error_of_the_row() -> None:
         stamped(VERSE, "[00:02.00]" + "extraordinary words " * 2000, 5.0)
 
 
+CREDITS = "words and music by nobody that anybody has ever heard of"
+
+
+@pytest.mark.parametrize(
+    ("lines", "late_s", "most_s"),
+    [
+        ([(0.0, CREDITS), (0.0, CREDITS), *VERSE], 0.0, 0.1),
+        ([(0.0, CREDITS), (1.0, CREDITS), *[(t + 2.0, text) for t, text in VERSE]], -2.0, 0.1),
+        # The line of the same stamp is sung after the other, however short that is made.
+        ([*VERSE[:2], (10.5, CREDITS), *VERSE[2:]], 0.0, 0.6),
+        ([*VERSE, (27.5, CREDITS)], 2.0, 0.1),
+    ],
+    ids=["two lines at 0", "moved before the song", "two equal stamps", "moved behind the song"],
+)
+def test_a_line_whose_stamps_leave_no_room_costs_the_others_nothing(lines: Sung, late_s: float, most_s: float) -> None:
+    is_sung = [text != CREDITS for _, text in lines]
+    heard = [(t + late_s, text) for (t, text), sung in zip(lines, is_sung, strict=True) if sung]
+    emissions, starts = sing(heard, 28.0)
+    found = align_stamped(emissions, parse_lrc(lrc(lines)).lines, 28.0, LETTERS)
+    assert found is not None and found.offset_s == pytest.approx(late_s, abs=0.1)
+    words = [word.start_s for word in found.words if is_sung[word.line]]
+    off_s = np.abs(np.array(words) - starts)
+    assert off_s.max() < most_s and np.median(off_s) < 0.05
+    assert np.all(np.diff([word.start_s for word in found.words]) >= 0)
+
+
+def test_a_line_that_takes_more_than_its_neighbours_have_is_an_error_of_the_row() -> None:
+    crowded = [*VERSE[:2], (10.5, " ".join(10 * [CREDITS])), (10.5, VERSE[2][1]), *VERSE[3:]]
+    with pytest.raises(RowError, match=r"sounds do not fit into"):
+        stamped(VERSE, lrc(crowded))
+
+
 def test_ten_thousand_words_on_one_line_do_not_take_the_machine() -> None:
     emissions, _ = sing(VERSE, 3000.0)
     with pytest.raises(RowError, match=r"too many to align at once|do not fit"):

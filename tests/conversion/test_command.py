@@ -126,6 +126,19 @@ def test_a_manifest_says_who_sings_what(convert: Convert, studio: Studio, studen
     assert not (tmp_path / "second.wav").exists()
 
 
+def test_a_path_that_can_not_be_looked_at_does_not_stop_the_others(
+    convert: Convert, studio: Studio, student: Path, tmp_path: Path
+) -> None:
+    for name in ("a.wav", "out/gone.wav"):
+        save_sound(tmp_path / name, sung(3, 1.0))
+    entries = [{"path": "gone.wav"}, {"path": "a.wav", "name": 300 * "n"}, {"path": "a.wav", "name": "last"}]
+    (tmp_path / "list.json").write_text(json.dumps(entries))
+    model = ("--singer", studio.singers[0], "--vocoder", studio.vocoder())
+    said = convert(student, "list.json", "out", *model, "--overwrite", "--json")
+    assert said.code == 3 and [row["became"] for row in said.json] == ["failed", "failed", "converted"]
+    assert "gone.wav" in said.json[0]["reason"] and "name too long" in said.json[1]["reason"]
+
+
 def test_singers_are_listed(convert: Convert, studio: Studio, student: Path) -> None:
     assert convert(student, "--list-singers").out.splitlines() == list(studio.singers)
     assert convert(student, "--list-singers", "--json").json == list(studio.singers)
@@ -157,6 +170,7 @@ def test_a_reference_is_the_path_of_a_recording(convert: Convert, studio: Studio
         (["a.wav", "out", "--singer", "eve"], "--singer eve: there is no such singer; known: "),
         (["a.wav", "out", "--singer", "ONE", "--formant", "2"], "was not told of formants in training"),
         (["a.wav", "out", "--singer", "ONE", "--loudness", "loud"], "give source, none, or LUFS from -70 to 0"),
+        (["a.wav", "out", "--singer", "ONE", "--seed", "-1"], "--seed is -1; give a whole number from 0"),
         (["a.wav", "out", "--singer", "ONE", "--bits", "12"], "--bits is 12; give 16 or 24"),
         (["a.wav", "a.wav", "out.wav", "--singer", "ONE"], "out.wav is one file, and 2 recordings are converted"),
         (["a.wav", "out.wav", "--singer", "ONE", "--format", "flac"], "out.wav is no flac file"),

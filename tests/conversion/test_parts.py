@@ -196,6 +196,14 @@ def test_folders_files_and_manifests_of_both_forms_become_recordings(tmp_path: P
     assert found[4].changes == {"key": 3.0, "singer": "ben"} and found[4].path == tmp_path / "in/y.flac"
 
 
+def test_a_name_that_is_given_stays_and_no_other_recording_gets_it(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("song-2.wav", "song.flac", "Song.wav", "song.ogg", "SONG-2.flac")]
+    for path in paths:
+        path.touch()
+    names = [each.name for each in find_inputs(paths, tmp_path / "out")]
+    assert names == ["song-2", "song", "Song-3", "song-4", "SONG-2-2"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -10,18 +11,22 @@ import pytest
 from autosing.cli.main import main
 from autosing.evaluation.conversion.compare import Request, compare_conversions
 from autosing.evaluation.conversion.songs import Choice, tasks_of
-from autosing.models.directory import load_model
+from autosing.models.directory import load_model, save_model
+from autosing.models.vocoder import Vocoder, sized_vocoder
 from autosing.pipeline.construct.inputs import NamedDataset
 from autosing.pipeline.construct.sample import SAMPLES
 from autosing.pipeline.construct.shards import construct_dataset
-from autosing.pipeline.dataset import Dataset
+from autosing.pipeline.dataset import Dataset, SongRow
 from autosing.pipeline.ingest.partitions import NewSong, append_songs
 from autosing.pipeline.ingest.synthetic import REFERENCE_COLUMNS, SyntheticSource
 from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.settings import Project
 from autosing.signal.errors import CheckpointError, UsageError
+from autosing.signal.mel import MelSpec
 from autosing.signal.singer import song
 from autosing.signal.voice import voices
+from autosing.training.manifest import Manifest
+from autosing.training.recipes import svc
 from autosing.training.run import train
 
 STAGES = ["ssl", "units", "f0", "energy", "mel", "cuts"]
@@ -112,10 +117,34 @@ def test_excluded_songs_are_not_converted(folder: Path, tmp_path: Path) -> None:
     assert [task.id for task in tasks_of(Dataset(str(tmp_path / "songs")), model, Choice(6))] == ids[:1]
 
 
+@dataclass(frozen=True)
+class Torn(Dataset):
+    """A data set whose song `torn` lacks a column."""
+
+    torn: str = ""
+    column: str = ""
+
+    def read(self, names: Sequence[str]) -> Iterator[SongRow]:
+        for row in super().read(names):
+            lacks = row.id == self.torn and self.column in row.values
+            yield replace(row, values={**row.values, self.column: None}) if lacks else row
+
+
+@pytest.mark.parametrize("column", ["index.audio", "f0.f0_hz"])
+def test_a_song_whose_parallel_one_can_not_be_read_is_left_out(folder: Path, column: str) -> None:
+    model, choice = load_model(folder / "teacher" / "model"), Choice(6, parallel=True)
+    url = str(folder / "songs")
+    whole = [task.id for task in tasks_of(Dataset(url), model, choice)]
+    title = whole[0].partition("/")[2]
+    left = [task.id for task in tasks_of(Torn(url, torn=whole[0], column=column), model, choice)]
+    assert left == [id for id in whole if id.partition("/")[2] != title] and len(left) == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["--singer", "nobody"], "the model knows no singer 'nobody'; it knows singer_01, singer_02"),
+        (["--seed", "-1"], "--seed is -1; give a whole number from 0"),
         (["--vocoder", "MODEL"], "codec"),
     ],
 )
@@ -127,6 +156,22 @@ def test_what_is_not_known_is_told(
     with pytest.raises(SystemExit):
         main(["eval", "svc", str(folder / "songs"), "--model", model, *given])
     assert told in capsys.readouterr().err
+
+
+def test_a_vocoder_of_other_columns_is_refused(
+    folder: Path, tmp_path: Path, save_codec: Callable[[Path, int], str]
+) -> None:
+    driven, plain = tmp_path / "driven", tmp_path / "plain"
+    vocoder = Vocoder(sized_vocoder("tiny", "istft", MelSpec(), True, {}, 0))
+    save_model(driven, vocoder, {"mel": {"spec": dict(vocoder.fields.mel)}})
+    task = svc(content=("units",), n_tokens=16, size="tiny", pitch="none").task(Manifest.read(folder / "shards"))
+    save_model(plain, task.build(), task.contract())
+    for (model, way), told in (
+        ((folder / "teacher" / "model", save_codec(tmp_path / "codec", 0)), r"--vocoder: it makes no sound of mels"),
+        ((plain, driven), r"--vocoder: it is driven by F0"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            compare_conversions(Dataset(str(folder / "songs")), Request((str(model),), str(way)))
 
 
 def test_columns_of_another_meaning_are_refused(folder: Path, tmp_path: Path) -> None:

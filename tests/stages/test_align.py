@@ -91,7 +91,7 @@ def test_any_ctc_model_aligns(sung: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["ctc", "rate"])
-@pytest.mark.parametrize("lrc", [None, "", " \n", "[00:01.00][instrumental]", "[00:01.00]", "[instrumental]"])
+@pytest.mark.parametrize("lrc", [None, "", " \n", "[00:01.00][instrumental]", "[00:01.00]<00:01.00>", "[instrumental]"])
 def test_no_lyrics_are_none_and_no_error(method: str, lrc: str | None) -> None:
     """AutoSing's parser was called with None where the column was there and the value was not."""
     assert aligned(lrc, method=method).get("words") is None
@@ -103,6 +103,11 @@ def test_lyrics_without_times_are_aligned_by_a_net_and_refused_by_the_rule() -> 
     assert [word["text"] for word in row["words"]] == ["some", "words", "without", "times"]
     assert row["inlier_ratio"] is None and row["offset_s"] is None
     assert isinstance(aligned(None, "some words", method="rate"), RowError)
+
+
+@pytest.mark.parametrize("lrc", ["[00:01.00]\n[00:04.00]", "[00:00.00][instrumental]", "[ti:Song]"])
+def test_stamps_without_words_do_not_hide_the_plain_lyrics(lrc: str) -> None:
+    assert [word["text"] for word in aligned(lrc, "some words")["words"]] == ["some", "words"]
 
 
 @pytest.mark.parametrize("stamp", ["[00:01]", "[0:01.5]", "[00:01.500]", "[00:01:50]", "[00:01.00][00:08.00]"])
@@ -157,6 +162,7 @@ def test_one_bad_song_costs_the_others_nothing(tmp_path: Path) -> None:
     [
         ({"method": "rate", "adapt": True}, "adapt is for the method ctc"),
         ({"method": "hf"}, "needs the hub id or path of a CTC model"),
+        ({"adapt": True, "adapt_steps": 0}, "adapt_steps is 0; give 1 or more, or set adapt to false"),
     ],
 )
 def test_settings_that_contradict_are_refused(settings: dict[str, Any], message: str) -> None:

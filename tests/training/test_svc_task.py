@@ -109,6 +109,8 @@ def test_levels_double_and_the_average_slows_down_with_them() -> None:
     assert [config.levels_at(done) for done in (0, 99, 100, 199, 200, 299)] == [10, 10, 20, 20, 40, 40]
     assert config.decay_at(0) == pytest.approx(0.9)
     assert config.decay_at(250) == pytest.approx(0.9**0.25)
+    uneven = svc_student(steps=400, first_grid=10, grid=50)
+    assert [uneven.levels_at(done) for done in (0, 100, 200, 299, 300, 399)] == [10, 20, 40, 40, 50, 50]
 
 
 def test_a_student_of_no_teacher_is_refused(toy_set: Path, tmp_path: Path) -> None:

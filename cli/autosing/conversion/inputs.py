@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -125,11 +125,16 @@ _CHANGEABLE = {f.name for f in fields(Wanted)}
 
 
 def _numbered(found: Sequence[Input]) -> list[Input]:
-    seen: Counter[str] = Counter()
+    """Returns inputs of names that do not meet: the first of a name keeps it, later ones get one that nobody has."""
+    # Some file systems do not tell upper from lower case.
+    taken, seen = {each.name.lower() for each in found}, Counter[str]()
     numbered = []
     for each in found:
-        # Some file systems do not tell upper from lower case.
-        seen[each.name.lower()] += 1
-        again = seen[each.name.lower()]
-        numbered.append(each if again == 1 else Input(each.path, f"{each.name}-{again}", each.changes))
+        key = each.name.lower()
+        seen[key] += 1
+        while seen[key] > 1 and f"{key}-{seen[key]}" in taken:
+            seen[key] += 1
+        name = each.name if seen[key] == 1 else f"{each.name}-{seen[key]}"
+        taken.add(name.lower())
+        numbered.append(replace(each, name=name))
     return numbered

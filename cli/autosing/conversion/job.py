@@ -53,11 +53,12 @@ class Job:
 
     def _one(self, given: Input, progress: Progress) -> Outcome:
         path = self.outputs.path(given.name)
-        if path.exists() and not self.overwrite:
-            return Outcome(str(given.path), str(path), "skipped", "it is there; --overwrite makes it again")
-        if path.exists() and path.samefile(given.path):
-            return Outcome(str(given.path), str(path), "failed", "the output is the source itself; give another OUT")
         try:
+            if path.exists():
+                if not self.overwrite:
+                    return Outcome(str(given.path), str(path), "skipped", "it is there; --overwrite makes it again")
+                if path.samefile(given.path):
+                    raise UsageError("the output is the source itself; give another OUT")
             made, facts = self._converted(given, path, lambda part: progress.part(given.name, part))
         except (RowError, UsageError, OSError) as error:
             return Outcome(str(given.path), str(path), "failed", str(error))

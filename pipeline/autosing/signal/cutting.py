@@ -50,16 +50,32 @@ def quiet_cuts(
         max_s: longest interval.
 
     Raises:
-        UsageError: `min_s` is not between 0 and `max_s`, or `max_s` is below the grid.
+        UsageError: there are no such lengths, see `steps_between`.
     """
-    if not 0 < min_s <= max_s or max_s < 2 / GRID_HZ:
-        raise UsageError(f"cuts of {min_s} to {max_s} s: need 0 < min_s <= max_s and max_s >= {2 / GRID_HZ}")
+    shortest, longest = steps_between(min_s, max_s)
     if duration_s <= max_s:
         return [(0.0, duration_s)] if duration_s > 0 else []
     level = _level_db(energy, rate_hz, int(duration_s * GRID_HZ) + 1)
-    inner = _best_points(level, duration_s * GRID_HZ, max(int(np.ceil(min_s * GRID_HZ)), 1), int(max_s * GRID_HZ))
+    inner = _best_points(level, duration_s * GRID_HZ, shortest, longest)
     points = [0.0, *(p / GRID_HZ for p in inner), duration_s]
     return list(pairwise(points))
+
+
+def steps_between(min_s: float, max_s: float) -> tuple[int, int]:
+    """Returns the fewest and the most steps of the grid that last `min_s` to `max_s`.
+
+    Raises:
+        UsageError: `min_s` is not between 0 and `max_s`, `max_s` is below the grid, or no step ends between them.
+    """
+    if not 0 < min_s <= max_s or max_s < 2 / GRID_HZ:
+        raise UsageError(f"cuts of {min_s} to {max_s} s: need 0 < min_s <= max_s and max_s >= {2 / GRID_HZ}")
+    shortest, longest = int(np.ceil(min_s * GRID_HZ)), int(max_s * GRID_HZ)
+    if shortest > longest:
+        raise UsageError(
+            f"cuts of {min_s} to {max_s} s: quiet cuts last multiples of {1 / GRID_HZ} s, and none lies between; "
+            "give lengths that are farther apart"
+        )
+    return shortest, longest
 
 
 def _level_db(energy: npt.NDArray[np.floating], rate_hz: float, n_points: int) -> npt.NDArray[np.float64]:

@@ -131,9 +131,11 @@ def _shifted(line: LrcLine, by_s: float) -> LrcLine:
 
 
 def plain_lines(lrc_lyrics: str | None, raw_lyrics: str | None) -> list[str]:
-    """Returns the lines of a song's lyrics without times: of its stamped lyrics, else the plain ones."""
-    stamped = parse_lrc(lrc_lyrics or "").lines
-    return [line.text for line in stamped] or (raw_lyrics or lrc_lyrics or "").splitlines()
+    """Returns the lines of a song's lyrics without times: the stamped ones where they have words, else the plain."""
+    stamped = [line.text for line in parse_lrc(lrc_lyrics or "").lines]
+    if any(map(split_words, stamped)):
+        return stamped
+    return (raw_lyrics or "").splitlines() or stamped or (lrc_lyrics or "").splitlines()
 
 
 def split_words(line: str) -> list[str]:

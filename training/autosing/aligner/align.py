@@ -95,7 +95,7 @@ def align_stamped(
         alphabet: of the nets.
 
     Raises:
-        RowError: a line has more sounds than frames.
+        RowError: a line has more sounds than frames, those of its neighbours among them; see `place`.
     """
     rule = place_words(lines, duration_s)
     if not rule or not emissions.shape[1]:

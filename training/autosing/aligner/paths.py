@@ -13,9 +13,12 @@ from autosing.signal.lyric_mel import RATE
 from autosing.signal.viterbi import Path, Trellis, best_path
 
 Floats = npt.NDArray[np.floating]
+Frames = npt.NDArray[np.int64]
 
 LARGEST_TRELLIS = 400_000_000
 """Frames times labels that may be active; each takes two bytes."""
+MOST_ROOM_S = 8.0
+"""By which a window is made wider at most, where its words do not fit."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,14 @@ def place(
     Args:
         evidence: of `emissions.with_anything`.
         words: in order.
-        places: what is known of them.
+        places: what is known of them; where it leaves words no room, they get just enough, beside their neighbours.
         inner_cost: nats that a second without a sound costs inside a line; between lines it costs nothing.
         gap_costs: nats that a second of sounds which are no lyrics costs between two stanzas, and between two lines of
             one; None if there can be none. Lines without words part stanzas; of lyrics without any, every line is one.
 
     Raises:
-        RowError: the words have more sounds than there are frames for, or the song is too long for so many.
+        RowError: the words have more sounds than there are frames for, by `MOST_ROOM_S` or in the whole song, or the
+            song is too long for so many.
     """
     rate = float(RATE)
     owners = np.repeat(np.arange(len(words)), [len(word.labels) for word in words])
@@ -103,6 +107,7 @@ def _trellis(
     labels[labels == ANYTHING] = anything
     first = np.clip(np.maximum.accumulate(places.earliest_s) * rate, 0, n_frames - 1).astype(np.int64)
     last = np.clip(np.maximum.accumulate(places.latest_s) * rate, 0, n_frames - 1).astype(np.int64)
+    first, last = _with_room(labels, first[owners], np.maximum(last, first)[owners], n_frames)
     heads = np.diff(owners, prepend=-1) > 0
     known = np.isfinite(places.spread_s)
     stiffness = np.where(known, 0.5 / (np.where(known, places.spread_s, 1.0) * rate) ** 2, 0.0)
@@ -110,13 +115,30 @@ def _trellis(
     begins_line = np.append(np.diff(line_of, prepend=-1) != 0, True)
     return Trellis(
         labels=labels,
-        first=first[owners],
-        last=np.maximum(last, first)[owners],
+        first=first,
+        last=last,
         expected=(places.expected_s[owners] * rate).astype(np.float32),
         stiffness=np.where(heads, stiffness[owners], 0.0).astype(np.float32),
         blank_cost=np.where(begins_line, 0.0, inner_cost).astype(np.float32),
         gap_cost=gap_costs,
     )
+
+
+def _with_room(labels: Frames, first: Frames, last: Frames, n_frames: int) -> tuple[Frames, Frames]:
+    """Returns the windows of S labels, wider where so many do not fit, by as few frames as that takes.
+
+    Two lines of one stamp leave the first hardly a frame, stamps that are moved out of the song leave theirs one. What
+    lacks more than `MOST_ROOM_S` stays as it is, without a path.
+    """
+    # A label after one like it needs a blank between them.
+    nth = np.cumsum(1 + (np.diff(labels, prepend=-1) == 0))
+    soonest = np.maximum.accumulate(first - nth) + nth
+    later = np.minimum(np.maximum(last, soonest), n_frames - 1)
+    latest = np.minimum.accumulate((later - nth)[::-1])[::-1] + nth
+    sooner = np.minimum(first, latest)
+    added = np.maximum(later - last, first - sooner)
+    is_enough = (sooner >= 0).all() and (added <= MOST_ROOM_S * float(RATE)).all()
+    return (sooner, later) if is_enough else (first, last)
 
 
 def _gap_costs(

@@ -21,6 +21,7 @@ from autosing.signal.mel import MelSpec, log_mel
 from autosing.signal.resample import resample
 from autosing.signal.typed import of_mapping
 from autosing.synthesis.conversion.keys import SourcePitch, TrainedPitch, auto_key
+from autosing.synthesis.conversion.sounding import check_vocoder
 from autosing.synthesis.resynthesize import GRIFFIN_LIM, Series, Way, way_of, with_spec
 from autosing.training.metrics import (
     PitchTrack,
@@ -76,6 +77,9 @@ class Request:
         seed: of the noise.
         voices: a data set whose recordings teach the probe who is who; None takes the songs that are not converted.
         guidance: how far towards the singer from nobody in particular; 1 is the models' own.
+
+    Raises:
+        UsageError: the seed is below 0.
     """
 
     models: tuple[str, ...]
@@ -87,6 +91,10 @@ class Request:
     seed: int = 0
     voices: Dataset | None = None
     guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"--seed is {self.seed}; give a whole number from 0")
 
 
 @dataclass(frozen=True)
@@ -102,18 +110,17 @@ def compare_conversions(dataset: Dataset, request: Request, out: Path | None = N
     """Converts songs by every model; leaves sounds, `figures.json` and `index.html` in `out`, if there is one.
 
     Raises:
-        UsageError: a column is not computed, a singer is not known, or there is no song.
+        UsageError: a column is not computed, a singer is not known, the vocoder makes no sound of what the models draw,
+            or there is no song.
         CheckpointError: a model is damaged, or means other columns or mels than the set or the vocoder.
     """
     from autosing.models.directory import load_model
 
     loaded = [load_model(model) for model in request.models]
     _agree(request.models, loaded)
+    sounded = _sounded(request, loaded[0])
     tasks = tasks_of(dataset, loaded[0], request.choice)
     ways = [way for one in zip(request.models, loaded, strict=True) for way in _ways_of(*one, request)]
-    spec = of_mapping(MelSpec, loaded[0].contract["mel"]["spec"], "the model's mel")
-    vocoder = with_spec(way_of(request.vocoder, request.seed), spec.as_mapping(), "the conversion model's")
-    sounded = Sounded(vocoder, spec)
     sung = {SOURCE: [_by_itself(task, task.wave) for task in tasks]}
     if request.choice.parallel:
         sung[TARGET] = [_by_itself(task, task.wanted) for task in tasks]
@@ -203,6 +210,14 @@ class Sounded:
         mel = log_mel(wave, self.spec, len(wave) // self.spec.hop)
         rate = Fraction(TRACK_HZ)
         return self.song(mel, {name: Series(values, rate) for name, values in task.wanted_pitch.items()}, task)
+
+
+def _sounded(request: Request, loaded: "LoadedModel") -> Sounded:
+    """Returns how mels become sound, once the vocoder is known to make it of what models like this draw."""
+    spec = of_mapping(MelSpec, loaded.contract["mel"]["spec"], "the model's mel")
+    vocoder = way_of(request.vocoder, request.seed)
+    check_vocoder(vocoder, "f0_hz" in loaded.contract["columns"])
+    return Sounded(with_spec(vocoder, spec.as_mapping(), "the conversion model's"), spec)
 
 
 def _converted(task: Task, loaded: "LoadedModel", how: Any, sounded: Sounded) -> Sung:

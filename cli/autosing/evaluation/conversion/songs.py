@@ -66,7 +66,7 @@ class Choice:
 
 
 def tasks_of(dataset: Dataset, loaded: "LoadedModel", choice: Choice) -> list[Task]:
-    """Returns the songs to convert.
+    """Returns the songs to convert; those whose recording or columns, or the target's, lack a value are left out.
 
     Raises:
         UsageError: a column is not computed, a singer is not in the model's table, or there is no such song.
@@ -80,8 +80,8 @@ def tasks_of(dataset: Dataset, loaded: "LoadedModel", choice: Choice) -> list[Ta
     wanted = {pair[0]: pair for n, pair in enumerate(pairs) if n in chosen}
     found = list(_read(dataset, addresses, wanted))
     if not found:
-        what = "by two singers of the model's under one title" if choice.parallel else "that can be read"
-        raise UsageError(f"{dataset.url} has no song {what}; see `autosing errors`")
+        what = " by two singers of the model's under one title" if choice.parallel else ""
+        raise UsageError(f"{dataset.url} has no song{what} that can be read; see `autosing errors`")
     return found
 
 
@@ -168,7 +168,10 @@ def _read(dataset: Dataset, addresses: Mapping[str, str], wanted: Mapping[str, t
         series = {name: row.values[address] for name, address in addresses.items()}
         if wave is None or any(values is None for values in series.values()):
             continue
-        theirs, sung = rows[other] if other else (None, None)
-        known = {name: addresses[name] for name in PITCH if name in addresses and theirs is not None}
-        pitch = {name: theirs.values[a] for name, a in known.items()} if theirs is not None else {}
+        pitch, sung = dict[str, Array](), None
+        if other:
+            theirs, sung = rows[other]
+            pitch = {name: theirs.values[addresses[name]] for name in PITCH if name in addresses}
+            if sung is None or any(values is None for values in pitch.values()):
+                continue
         yield Task(id, singer_of(row) or "", target, wave, series, sung, pitch)

@@ -33,6 +33,7 @@ Spell = Callable[[Song], "Speller"]
 class Align(FittedStage):
     """Times of words, lines and phones; null where the song has no lyrics, or only marks ("[instrumental]").
 
+    Stamped lyrics win over plain ones, unless they are stamps without words.
     Of lyrics without times a stanza stays together, where an empty line or a mark ("[Chorus]") parts it from the next.
 
     Args:
@@ -71,6 +72,8 @@ class Align(FittedStage):
             raise UsageError(f"align: adapt is for the method ctc, not {self.method}; set adapt to false")
         if self.method == "hf" and self.model == "shipped":
             raise UsageError("align: the method hf needs the hub id or path of a CTC model as `model`")
+        if self.adapt and self.adapt_steps < 1:
+            raise UsageError(f"align: adapt_steps is {self.adapt_steps}; give 1 or more, or set adapt to false")
 
     @property
     def artefact(self) -> str:
@@ -164,17 +167,15 @@ def _aligned(song: Song, model: tuple[Listen, Spell] | None) -> "Alignment | Non
     """
     from autosing.aligner.align import align_plain, align_stamped, by_rule
 
-    lrc, duration_s = parse_lrc(song[LRC] or ""), song[DURATION]
-    if lrc.lines:
-        sung = place_words(lrc.lines, duration_s)
-        if not sung and any(split_words(line.text) for line in lrc.lines):
-            raise RowError(f"all lyrics begin after the end of the song ({duration_s:.1f} s): lyrics of another song?")
+    stamped, duration_s = parse_lrc(song[LRC] or "").lines, song[DURATION]
+    if any(split_words(line.text) for line in stamped):
+        sung = place_words(stamped, duration_s)
         if not sung:
-            return None
+            raise RowError(f"all lyrics begin after the end of the song ({duration_s:.1f} s): lyrics of another song?")
         if model is None:
             return by_rule(sung)
         listen, spell = model
-        return align_stamped(listen(song), lrc.lines, duration_s, spell(song))
+        return align_stamped(listen(song), stamped, duration_s, spell(song))
     plain = plain_lines(song[LRC], song[RAW])
     if not any(split_words(line) for line in plain):
         return None

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from autosing.pipeline.schema import CUTS, Column
 from autosing.pipeline.song import Song
 from autosing.pipeline.stage import Row, Stage, per_song
-from autosing.signal.cutting import fixed_cuts, quiet_cuts, trusted_cuts
+from autosing.signal.cutting import fixed_cuts, quiet_cuts, steps_between, trusted_cuts
 from autosing.signal.dropped import NO_LYRICS, Dropped, tiled
 from autosing.signal.energy import RATE
 from autosing.signal.errors import RowError, UsageError
@@ -66,6 +66,8 @@ class Cuts(Stage):
 
     def __post_init__(self) -> None:
         _ = self._rule
+        if self.method == "quiet":
+            steps_between(self.min_s, self.max_s)
         for wrong, what in (
             (self._reads_lines and not self.words, "lines of lyrics are asked for, and `words` names no instance"),
             (self.method == "sung" and not (self.activity or self.words), "sung: give `activity`, `words` or both"),
@@ -133,8 +135,12 @@ class Cuts(Stage):
         return [s | {"end_s": min(s["end_s"], song[DURATION])} for s in found if s["start_s"] < song[DURATION]]
 
     def _are_trusted(self, lines: Labelled) -> npt.NDArray[np.bool_]:
-        """Returns which lines last and have the confidence that is asked for, (L,)."""
-        if self.least_confidence and any("confidence" not in line for line in lines):
+        """Returns which lines last and have the confidence that is asked for, (L,).
+
+        Raises:
+            RowError: one is asked for, and no line has any.
+        """
+        if self.least_confidence and lines and all(line.get("confidence") is None for line in lines):
             raise RowError(f"{self.words}.lines has no confidence; align otherwise, or set least_confidence to 0")
         lasting = (line["end_s"] > line["start_s"] for line in lines)
         sure = ((line.get("confidence") or 0.0) >= self.least_confidence for line in lines)

@@ -48,6 +48,8 @@ class Wanted:
             raise UsageError(
                 f"--formant is {self.formant:g}; give semitones from -{MOST_FORMANT:g} to {MOST_FORMANT:g}"
             )
+        if self.seed < 0:
+            raise UsageError(f"--seed is {self.seed}; give a whole number from 0")
         self._check_loudness()
         numbers = (self.formant, self.guidance, self.key or 0.0)
         if not all(map(np.isfinite, numbers)) or self.guidance < 0:

@@ -90,8 +90,9 @@ class StudentConfig(ConversionConfig):
 
     def levels_at(self, done: int) -> int:
         """Returns how many levels `consistency` has after so many steps: doubled at even intervals (iCT, eq. 5)."""
-        doublings = math.log2(self.grid / self.first_grid)
-        each = max(self.steps / (math.floor(doublings) + 1), 1)
+        # The last of them ends at `grid`, which need not be a doubling.
+        doublings = math.ceil(math.log2(self.grid / self.first_grid))
+        each = max(self.steps / (doublings + 1), 1)
         return int(min(self.first_grid * 2 ** int(done / each), self.grid))
 
     def decay_at(self, done: int) -> float:
