@@ -52,6 +52,7 @@ class Align(FittedStage):
         gpus: GPUs that a worker occupies.
     """
 
+    version: ClassVar[int] = 2
     artefact_setting: ClassVar[str] = "adapted"
 
     method: Literal["ctc", "hf", "rate"] = "ctc"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,8 @@ class Cuts(Stage):
     Raises:
         UsageError: a value is out of its range, or a method lacks what it looks at.
     """
+
+    version: ClassVar[int] = 2
 
     method: Literal["quiet", "fixed", "sung", "lines"] = "quiet"
     min_s: float = 3.0

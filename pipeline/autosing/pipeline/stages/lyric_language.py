@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -19,6 +19,8 @@ LRC, RAW = "index.lrc_lyrics", "index.raw_lyrics"
 @dataclass(frozen=True)
 class LyricLanguage(Stage):
     """Reads the lyrics; the index's `language` is what their owner says, and stays as it is."""
+
+    version: ClassVar[int] = 2
 
     def columns(self) -> tuple[Column, ...]:
         return (
