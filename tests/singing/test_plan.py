@@ -11,7 +11,7 @@ from autosing.models.lyric_tokens import SungWord
 from autosing.signal.errors import UsageError
 from autosing.synthesis.singing.lyrics import Lyrics, json_lyrics, lrc_lyrics, plain_lyrics
 from autosing.synthesis.singing.places import place, song_length_ms
-from autosing.synthesis.singing.plan import Limits, Window, plan
+from autosing.synthesis.singing.plan import Limits, Window, line_borders, plan
 
 PERIOD_S = Fraction(64, 375)
 LYRICS = "ada sings a line\nand another one\n\n[Chorus]\nla la la (x2)\nda da"
@@ -163,6 +163,14 @@ def test_windows_end_where_lines_begin_where_one_is_in_reach() -> None:
     assert [round(float(window.start * PERIOD_S)) for window in windows] == [0, 6, 12, 18, 24, 30]
     alone = windows_of(place(lrc_lyrics("\n".join(rows)), 35.0).words, 35.0, by_line=True)
     assert [round(float(window.start * PERIOD_S)) for window in alone] == [*range(0, 36, 3)]
+
+
+def test_songs_are_taken_apart_only_where_a_window_begins_with_a_line() -> None:
+    words = place(lrc_lyrics("[00:02]one\n[00:14]" + "two " * 30 + "\n[00:40]three"), 50.0).words
+    windows = windows_of(words, 50.0)
+    borders = line_borders(windows, PERIOD_S)
+    assert [line for _, line in borders] == [0, 1, 2] and len(windows) > 6
+    assert [at_s for at_s, _ in borders[1:]] == pytest.approx([14, 40], abs=0.2)
 
 
 def test_a_line_is_not_torn_by_the_pause_behind_it() -> None:

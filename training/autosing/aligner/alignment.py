@@ -1,7 +1,7 @@
 """What an aligner finds: words, lines and phones with times, and how far they are to be trusted."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -63,3 +63,15 @@ class Alignment:
     offset_s: float | None = None
     inlier_ratio: float | None = None
     is_derailed: bool | None = None
+
+    def later(self, by_s: float, by_lines: int) -> "Alignment":
+        """Returns its words, lines and phones at their places in a longer song."""
+        words = [
+            replace(word, start_s=word.start_s + by_s, end_s=word.end_s + by_s, line=word.line + by_lines)
+            for word in self.words
+        ]
+        lines, phones = (
+            [replace(one, start_s=one.start_s + by_s, end_s=one.end_s + by_s) for one in those]
+            for those in (self.lines, self.phones)
+        )
+        return replace(self, words=words, lines=lines, phones=phones)

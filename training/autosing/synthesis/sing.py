@@ -26,7 +26,7 @@ from autosing.synthesis.singing.cast import Ear, who_sings
 from autosing.synthesis.singing.engine import SM2A_PART, T2S_PART, Engine, Part, Score, Sung, lines_of, middles_s
 from autosing.synthesis.singing.lyrics import Lyrics
 from autosing.synthesis.singing.places import Placed, place, song_length_ms
-from autosing.synthesis.singing.plan import Limits, Window, plan
+from autosing.synthesis.singing.plan import Limits, Window, line_borders, plan
 from autosing.synthesis.singing.retries import Retries
 from autosing.synthesis.singing.takes import Judge, Verdict
 from autosing.synthesis.singing.trio import Named, Trio
@@ -225,9 +225,13 @@ class Performer:
     ) -> tuple[list[Take], list[int]]:
         """Returns takes, the best first, and the numbers of all windows that were sung, weak ones again."""
 
+        borders = line_borders(score.windows, self.trio.period_s)
+
         def judged(sung: Sung) -> Take:
             tell("codec and re-alignment")
-            return self._judged(sung, lines, judge, length_ms, clock)
+            return self._judged(
+                sung, lambda wave: judge.judge(wave, self.sample_rate, lines, borders), length_ms, clock
+            )
 
         retries = Retries[Take](
             score.windows,
@@ -242,13 +246,13 @@ class Performer:
         told = [replace(take, facts={"weak_windows": [*retries.faults(take.verdict)]}) for take in found]
         return sorted(told, key=lambda take: take.verdict.rank), [*range(len(score.windows))] * wanted.takes + again
 
-    def _judged(self, sung: Sung, lines: Sequence[str], judge: Judge, length_ms: int, clock: Clock) -> Take:
+    def _judged(self, sung: Sung, verdict_of: Callable[[Wave], Verdict], length_ms: int, clock: Clock) -> Take:
         n_samples = length_ms * self.sample_rate // 1000
         with clock.part("codec"):
             wave = self.trio.codec.codec.decode(sung.codes)[:n_samples]
             wave = np.pad(wave, (0, n_samples - len(wave)))
         with clock.part("re-alignment"):
-            verdict = judge.judge(wave, self.sample_rate, lines)
+            verdict = verdict_of(wave)
         return Take(wave, sung, verdict, {})
 
     def _levelled(self, take: Take, wanted: Wanted, lufs: float | None) -> Take:
