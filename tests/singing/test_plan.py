@@ -1,5 +1,6 @@
 """Lyrics to lines, lines to times, times to windows: each by itself, without a model."""
 
+import json
 import time
 from fractions import Fraction
 from itertools import pairwise
@@ -62,6 +63,54 @@ def test_lines_in_json_may_have_times_or_not() -> None:
     words = place(lyrics, 10.0).words
     assert words[0].start_s == 0 and words[1].start_s == 4 and words[1].end_s is not None and words[1].end_s <= 5.5
     assert words[2].start_s is not None and 5.5 <= words[2].start_s < 10
+
+
+def test_an_end_in_json_is_where_the_next_line_begins_that_has_no_time() -> None:
+    lyrics = json_lyrics('[{"text": "one", "start_s": 1, "end_s": 3}, "two", "two", {"text": "four", "start_s": 9}]')
+    words = place(lyrics, 12.0).words
+    assert [word.start_s for word in words] == [1, 3, 6, 9]
+    assert song_length_ms(json_lyrics('[{"text": "one", "start_s": 1, "end_s": 3}, "aaaaaaa"]'), None) == 4_500
+    # One that is later than the next line says nothing.
+    late = json_lyrics('[{"text": "one", "start_s": 1, "end_s": 20}, "two", {"text": "four", "start_s": 9}]')
+    assert [word.start_s for word in place(late, 12.0).words] == [1, 5, 9]
+
+
+def test_lines_of_one_stamp_are_sung_one_after_the_other_and_said_to() -> None:
+    placed = place(lrc_lyrics("[00:01]la la\n[00:01]da da\n[00:05]la la\n[00:05]<00:05>da <00:06>da"), 9.0)
+    assert [word.start_s for word in placed.words if word.start_s][::2] == [1, 3, 5, 7]
+    assert placed.warnings == ("lines with the time of the one before them are sung behind it: 2",)
+    # Without any other time they are plain lyrics.
+    unsynced = lrc_lyrics("[00:00.00]some words that are sung\n" * 60)
+    length_ms = song_length_ms(unsynced, None)
+    assert length_ms == song_length_ms(plain_lyrics("some words that are sung\n" * 60), None)
+    starts_s = [word.start_s or 0.0 for word in place(unsynced, length_ms / 1000).words]
+    assert max(b - a for a, b in pairwise(starts_s)) < 3
+
+
+@pytest.mark.parametrize(
+    ("lyrics", "message"),
+    [
+        (
+            lrc_lyrics("[00:00.00]la la la la la\n" * 60),
+            r"line 1 \(la la la la la\) at 0 s: 60 lines of 600 characters",
+        ),
+        (
+            json_lyrics(json.dumps([{"text": "la", "start_s": 3}, *["la la"] * 5000])),
+            "line 1 .* 5001 lines .* have 12 s",
+        ),
+        (lrc_lyrics(f"[00:02]la\n[00:04]{'la ' * 150}\n[00:05]la"), r"line 2 .* at 4 s: 1 lines .* give each line its"),
+    ],
+)
+def test_times_that_nobody_can_sing_in_are_refused(lyrics: Lyrics, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        place(lyrics, 15.0)
+
+
+def test_a_line_that_is_a_little_too_quick_is_sung_and_said_to_be() -> None:
+    told = "lyrics have less time than it takes to sing them in 1 places: line 1 (la la la la la la) at 1 s"
+    assert place(lrc_lyrics("[00:01]la la la la la la\n[00:01.2]la\n[00:30]" + "la " * 99), 12.0).warnings[1:] == (
+        told,
+    )
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ class Judge:
         is_beside = ~inside if timed else inside
         missing = tuple(n for n, count in enumerate(n_words) if count and not sung.get(n, False))
         return Verdict(
-            1 - len(missing) / max(np.count_nonzero(n_words), 1),
+            1 - len(missing) / max(sum(map(bool, n_words)), 1),
             sum(heard_words) / max(sum(n_words), 1),
             missing,
             float(is_beside.mean()) if len(is_beside) else 0.0,
