@@ -85,6 +85,16 @@ def test_of_a_song_that_is_too_long_to_align_at_once_parts_are_heard(monkeypatch
     assert firsts[2] + 1 in judge().judge(wave, HZ, swapped, borders).missing
 
 
+@pytest.mark.parametrize("n", SONGS)
+def test_numbers_are_found_where_anything_is_sung(n: int) -> None:
+    lines = sung(n)[1]
+    found = verdict(n, ("1989", *lines[1:]))
+    assert found.is_whole and found.symbol_error_rate < 0.6
+    mixed = " ".join("19" if number % 2 else word for number, word in enumerate(lines[-1].split()))
+    assert not verdict(n, (*lines[:-1], mixed)).missing
+    assert judge().judge(np.zeros(4 * HZ, np.float32), HZ, ("1989", "42 42")).missing == (0, 1)
+
+
 def test_silence_and_noise_are_no_singing() -> None:
     lines = sung(0)[1]
     for wave in (np.zeros(HZ, np.float32), np.random.default_rng(0).normal(0, 0.1, 5 * HZ).astype(np.float32)):

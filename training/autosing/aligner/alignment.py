@@ -70,8 +70,6 @@ class Alignment:
             replace(word, start_s=word.start_s + by_s, end_s=word.end_s + by_s, line=word.line + by_lines)
             for word in self.words
         ]
-        lines, phones = (
-            [replace(one, start_s=one.start_s + by_s, end_s=one.end_s + by_s) for one in those]
-            for those in (self.lines, self.phones)
-        )
+        lines = [replace(line, start_s=line.start_s + by_s, end_s=line.end_s + by_s) for line in self.lines]
+        phones = [replace(phone, start_s=phone.start_s + by_s, end_s=phone.end_s + by_s) for phone in self.phones]
         return replace(self, words=words, lines=lines, phones=phones)

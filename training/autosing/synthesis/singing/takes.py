@@ -1,7 +1,7 @@
 """How good a take is: its lyrics are aligned to its sound again, which tells lines that were skipped or added."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +12,7 @@ from autosing.aligner.align import DERAILED_CONFIDENCE, align_plain, sung_words
 from autosing.aligner.alignment import Alignment, TimedLine, TimedWord
 from autosing.aligner.emissions import emissions, mixture
 from autosing.aligner.shipped import SHIPPED, load_aligner
-from autosing.signal.alphabet import BLANK
+from autosing.signal.alphabet import ANYTHING, BLANK, Labels
 from autosing.signal.edits import edit_distance
 from autosing.signal.errors import RowError
 from autosing.signal.framing import frames
@@ -106,7 +106,7 @@ class Judge:
         heard = emissions(self._model, lyric_mel([mono], n_frames))
         read = _Read.of(heard)
         true = [label for word in sung_words(lines, self._alphabet) for label in word.labels]
-        errors = edit_distance(read.symbols, true) / max(len(true), 1)
+        errors = edit_distance(read.symbols, true, ANYTHING) / max(len(true), 1)
         stretches = _stretches(len(wave) / sample_rate, len(lines), borders)
         found = [self._aligned(heard, lines, stretch) for stretch in stretches]
         return self._verdict([one for one in found if one is not None], lines, read, errors)
@@ -126,7 +126,9 @@ class Judge:
         for word in (word for one in found for word in one.words):
             of_line.setdefault(word.line, []).append(word)
         timed = dict(zip(of_line, (line for one in found for line in one.lines), strict=True))
-        sung = {n: self._is_sung(timed[n], words, read) for n, words in of_line.items()}
+        labels = {n: [self._alphabet.labels(word.text) for word in words] for n, words in of_line.items()}
+        timed = _widened(timed, [n for n, of_words in labels.items() if set(of_words) == {(ANYTHING,)}])
+        sung = {n: self._is_sung(timed[n], words, labels[n], read) for n, words in of_line.items()}
         n_words = [len(split_words(line)) for line in lines]
         heard_words = [sung[n] and (word.score or 0.0) >= LEAST_WORD_SCORE for n in of_line for word in of_line[n]]
         inside = np.zeros(len(read.symbols), bool)
@@ -145,14 +147,31 @@ class Judge:
             is_beside,
         )
 
-    def _is_sung(self, line: TimedLine, words: Sequence[TimedWord], read: "_Read") -> bool:
-        labels = [self._alphabet.labels(word.text) for word in words]
+    @staticmethod
+    def _is_sung(line: TimedLine, words: Sequence[TimedWord], labels: Sequence[Labels], read: "_Read") -> bool:
         true = [label for of_word in labels for label in of_word]
+        if set(true) == {ANYTHING}:
+            return bool(read.within(line).any())
         score = float(np.average([word.score or 0.0 for word in words], weights=list(map(len, labels))))
-        errors = edit_distance(np.array(read.symbols)[read.within(line)].tolist(), true) / len(true)
+        errors = edit_distance(np.array(read.symbols)[read.within(line)].tolist(), true, ANYTHING) / len(true)
         is_sure = line.confidence is None or line.confidence >= DERAILED_CONFIDENCE
         is_read = score >= LEAST_LINE_SCORE and errors <= MOST_LINE_ERRORS
-        return is_sure and is_read and QUICKEST_S <= (line.end_s - line.start_s) / len(true) <= SLOWEST_S
+        # Nothing tells how many sounds there are in a word that has no letters, as in a number.
+        slowest_s = float("inf") if ANYTHING in true else SLOWEST_S
+        return is_sure and is_read and QUICKEST_S <= (line.end_s - line.start_s) / len(true) <= slowest_s
+
+
+def _widened(lines: Mapping[int, TimedLine], numbers: Collection[int]) -> dict[int, TimedLine]:
+    """Returns lines, of which some are wherever there is room between those beside them: they are of words without
+    letters, as of numbers, and an aligner finds them at a single sound.
+    """
+    found, before_s = dict(lines), 0.0
+    nexts_s = [*(line.start_s for line in lines.values()), float("inf")][1:]
+    for (n, line), next_s in zip(lines.items(), nexts_s, strict=True):
+        if n in numbers:
+            found[n] = replace(line, start_s=before_s, end_s=next_s)
+        before_s = line.end_s
+    return found
 
 
 @dataclass(frozen=True)
