@@ -221,6 +221,7 @@ def test_a_mistake_is_one_message_with_the_way_out(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["new.wav", "--lyrics", "ref.wav"], "--lyrics ref.wav is no .txt, .lrc, .json file; give one, or the text"),
         (["new.wav", "--bits", "12"], "--bits is 12; give 16 or 24"),
         (["o.wav", "--backing", "o.backing.wav", "--overwrite"], "o.backing.wav is what the song is made of"),
         (["o.wav", "--singer", "o.take2.wav:1,ref.wav:2", "--takes", "2", "--overwrite"], "o.take2.wav is what"),

@@ -160,6 +160,8 @@ def test_what_does_not_fit_into_memory_is_sung_in_smaller_batches_and_is_the_sam
         np.testing.assert_array_equal(one.tokens, other.tokens)
         assert all(np.array_equal(*pair) for pair in zip(one.codes, other.codes, strict=True))
     assert tight.batch == 1 and "5 takes at once do not fit into memory: 2 are" in tight.warnings[0]
+    sung(tight, score, range(5))
+    assert tight.warnings == []
     with pytest.raises(UsageError, match="a single take does not fit"):
         sung(Engine(Fake(most=0), Fake(levels=2), CPU), score, [0])
 
@@ -229,6 +231,11 @@ def test_a_mixture_of_singers_is_the_mixture_of_their_rows(singing_studio: Studi
         rows = ear.told(ear.parsed(f"0:{one},4:{other}"), times_s)["singer"]
         told = network.conditions["singer"](rows)  # type: ignore[union-attr,index,operator]
         torch.testing.assert_close(told, torch.stack([table[1], (table[1] + table[2]) / 2, table[2]]))
+    # The next song's has the rows that were trained, and its own.
+    following = Ear(Named("m", loaded), None, lambda name: None)
+    np.testing.assert_array_equal(
+        following.told(parse_singing(f"{one}:1,{other}:1", {one, other}.__contains__, ""), times_s)["singer"], [3, 4, 5]
+    )
     # Who is not known to a model is nobody in particular to it.
     stranger = parse_singing("eve", {"eve"}.__contains__, "")
     np.testing.assert_array_equal(ear.told(stranger, times_s)["singer"], [0, 0, 0])

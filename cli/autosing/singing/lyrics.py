@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from autosing.signal.errors import UsageError
+from autosing.sounds.reading import is_file
 from autosing.synthesis.singing.lyrics import Lyrics, json_lyrics, lrc_lyrics, plain_lyrics
 
 FORMS = {".txt": plain_lyrics, ".lrc": lrc_lyrics, ".json": json_lyrics}
@@ -19,9 +20,11 @@ def read_lyrics(told: str) -> Lyrics:
     """Returns the lyrics of a file, or of a text.
 
     Raises:
-        UsageError: the file cannot be read or is too large, or there is nothing to sing.
+        UsageError: the file cannot be read, is of another kind or is too large, or there is nothing to sing.
     """
     path = lyrics_file(told)
+    if path is None and is_file(told):
+        raise UsageError(f"--lyrics {told} is no {', '.join(FORMS)} file; give one, or the text itself")
     if path is None:
         return plain_lyrics(told)
     try:

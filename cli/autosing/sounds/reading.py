@@ -32,7 +32,7 @@ def read_tape(path: Path) -> Tape:
 
 def reference_of(name: str) -> Audio | None:
     """Returns the recording that a singer's name is the path of; None where there is none."""
-    return read_sound(Path(name)) if _is_file(name) else None
+    return read_sound(Path(name)) if is_file(name) else None
 
 
 def references_in(text: str | None) -> list[Path]:
@@ -40,12 +40,13 @@ def references_in(text: str | None) -> list[Path]:
     if text is None:
         return []
     try:
-        return [Path(name) for name in parse_singing(text, _is_file, "").names]
+        return [Path(name) for name in parse_singing(text, is_file, "").names]
     except UsageError:
         return []
 
 
-def _is_file(name: str) -> bool:
+def is_file(name: str) -> bool:
+    """Says whether a text is the path of a file that is there."""
     try:
         return Path(name).is_file()
     except OSError:  # a name that no file can have
