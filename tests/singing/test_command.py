@@ -172,6 +172,11 @@ def test_singers_are_listed(sing: Sing, singing_studio: Studio, autosing: Autosi
     zero_shot = singing_studio.sm2a("sm2a_voices", singer="embedding", backing=("backing_0", "backing_1"))
     assert "sing like any recording" in sing("--list-singers", sm2a=zero_shot).out
     assert sing("--list-singers", "--json", sm2a=zero_shot).json is None
+    # Where the model that makes the sound knows nobody, the other one decides.
+    nobody = singing_studio.sm2a("sm2a_nobody", singer="none")
+    assert sing("--list-singers", sm2a=nobody).out.splitlines() == list(singing_studio.singers)
+    hearing = singing_studio.t2s("t2s_voices", singer="embedding")
+    assert "sing like any recording" in sing("--list-singers", t2s=hearing, sm2a=nobody).out
     assert "is a 'codec'; sing needs T2S" in sing("--list-singers", sm2a=singing_studio.codec).err
 
 
@@ -240,6 +245,11 @@ def test_what_would_be_lost_is_said_before_the_work_begins(
     (tmp_path / "o.wav.json").write_text('["la"]')
     said = sing("--lyrics", "la", *arguments, t2s=Path("gone"))
     assert said.code == 2 and message in said.err and "Traceback" not in said.err
+
+
+def test_an_aligner_that_is_none_is_said_before_a_reference_is_taken_apart(sing: Sing, singing_studio: Studio) -> None:
+    said = sing("o.wav", "--lyrics", "la", "--reference", "gone.wav", "--aligner", singing_studio.codec)
+    assert said.code == 1 and "is no aligner but a " in said.err
 
 
 def test_stems_that_are_not_written_may_be_there(sing: Sing, tmp_path: Path) -> None:

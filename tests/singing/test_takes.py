@@ -1,11 +1,17 @@
 """Takes are judged by their sound: the synthetic singer sings what is known, or something else."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from autosing.aligner import paths
+from autosing.models.aligner import Aligner, AlignerFields
+from autosing.models.directory import save_model
+from autosing.signal.alphabet import alphabet
+from autosing.signal.errors import UsageError
+from autosing.signal.lyric_mel import DIM
 from autosing.signal.singer import song
 from autosing.signal.voice import voices
 from autosing.synthesis.singing import takes
@@ -93,6 +99,17 @@ def test_numbers_are_found_where_anything_is_sung(n: int) -> None:
     mixed = " ".join("19" if number % 2 else word for number, word in enumerate(lines[-1].split()))
     assert not verdict(n, (*lines[:-1], mixed)).missing
     assert judge().judge(np.zeros(4 * HZ, np.float32), HZ, ("1989", "42 42")).missing == (0, 1)
+
+
+def test_an_aligner_of_a_pronunciation_dictionary_judges_by_it(tmp_path: Path) -> None:
+    lexicon = tmp_path / "words.txt"
+    lexicon.write_text("la L AA\nlo L OW\n")
+    fields = AlignerFields(DIM, alphabet("lexicon", str(lexicon)).symbols, conv_dim=8, recurrent_dim=16)
+    save_model(tmp_path / "aligner", Aligner(fields), {"alphabet": "lexicon"})
+    found = Judge(str(tmp_path / "aligner"), str(lexicon)).judge(sung(0)[0][: 2 * HZ], HZ, ("la lo",))
+    assert found.symbol_error_rate > 0
+    with pytest.raises(UsageError, match="lexicon"):
+        Judge(str(tmp_path / "aligner"))
 
 
 def test_silence_and_noise_are_no_singing() -> None:

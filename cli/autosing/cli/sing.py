@@ -64,7 +64,9 @@ def sing(
     ] = None,
     context: Annotated[float, typer.Option(help="Seconds that the next window hears of the last.")] = 3.0,
     language: Annotated[str | None, typer.Option(help="ISO 639-1 code; found by the words without it.")] = None,
-    lexicon: Annotated[str, typer.Option(help="The pronunciation dictionary that T2S was trained with.")] = "",
+    lexicon: Annotated[
+        str, typer.Option(help="The pronunciation dictionary that T2S, or the aligner, was trained with.")
+    ] = "",
     aligner: Annotated[str, typer.Option(help="Hears the lyrics in takes: shipped, or what `train aligner` made.")] = (
         "shipped"
     ),

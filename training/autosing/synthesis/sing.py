@@ -34,6 +34,7 @@ from autosing.synthesis.singing.wanted import Given, Wanted
 from autosing.synthesis.singing.window_input import BackingCodes, Grid, Spelling
 
 Wave = npt.NDArray[np.float32]
+BEYOND_MS = 2000
 
 __all__ = ["Given", "Lyrics", "Performed", "Performer", "Take", "Trio", "Wanted"]
 
@@ -90,10 +91,10 @@ class Performer:
             knows voices by recordings.
         reference: returns the recording that a singer's name stands for; None where it stands for none.
         aligner: hears the lyrics: `shipped`, a model directory, or a hub id.
-        lexicon: the pronunciation dictionary that the model to tokens spells by, if it does.
+        lexicon: the pronunciation dictionary that the model to tokens, or the aligner, spells by, if one does.
 
     Raises:
-        CheckpointError: lyrics are spelled otherwise than in training.
+        CheckpointError: lyrics are spelled otherwise than in training, or the aligner is none.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Performer:
     ) -> None:
         self.trio, self._engine = trio, engine
         self._features, self._reference, self._aligner = features, reference, aligner
-        self._speller = trio.speller(lexicon)
+        self._speller, self._judge = trio.speller(lexicon), Judge(aligner, lexicon)
         self._grid = Grid(trio.period_s, trio.token_rate, trio.code_rates)
 
     @property
@@ -126,6 +127,7 @@ class Performer:
         Raises:
             UsageError: the singer is unknown, the length impossible, or there is nothing to sing.
         """
+        wanted = wanted.at(self.trio.token_rate)
         length_ms = song_length_ms(wanted.lyrics, wanted.length_s, given.seconds, wanted.pace)
         # The engine tells more than a clock would, which is silent.
         clock = Clock(length_ms / 1000, lambda part: None)
@@ -133,10 +135,10 @@ class Performer:
         windows = self._windows(wanted, placed, length_ms)
         with clock.part("listening"):
             singing, ears, told = self._cast(wanted, given)
-            backing = self._backing(given)
+            backing = self._backing(given, length_ms)
         score = self._score(wanted, windows, singing, ears, backing)
         lufs = _lufs(given)
-        judge = Judge(self._aligner, wanted.language)
+        judge = self._judge.in_language(wanted.language)
         lines = [line.text for line in wanted.lyrics.lines[: 1 + max(lines_of(placed.words), default=0)]]
         takes, sung = self._takes(score, wanted, lines, judge, length_ms, clock, tell)
         levelled_takes = tuple(self._levelled(take, wanted, lufs) for take in takes)
@@ -166,13 +168,15 @@ class Performer:
         singing, told = who_sings(wanted.singer, ears[0], ears[1], given.name if given.voice is not None else None)
         return singing, (ears[0], ears[1]), told
 
-    def _backing(self, given: Given) -> dict[str, BackingCodes]:
+    def _backing(self, given: Given, length_ms: int) -> dict[str, BackingCodes]:
         """Returns the codes of the backing that each model hears; of one that hears none, or without one, none."""
         hearing = [model for model in (self.trio.t2s, self.trio.sm2a) if self.trio.backing_columns(model)]
         if given.backing is None or not hearing:
             return {}
         codec = self.trio.codec.codec
-        mono = resample(to_mono(given.backing.samples), given.backing.sample_rate, codec.info.sample_rate)
+        # A little more than the song is: codes hear what is around them.
+        heard = given.backing.samples[: (length_ms + BEYOND_MS) * given.backing.sample_rate // 1000]
+        mono = resample(to_mono(heard), given.backing.sample_rate, codec.info.sample_rate)
         n_periods = -(
             -len(mono) * self.trio.period_s.denominator // (codec.info.sample_rate * self.trio.period_s.numerator)
         )

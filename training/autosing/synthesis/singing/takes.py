@@ -1,6 +1,7 @@
 """How good a take is: its lyrics are aligned to its sound again, which tells lines that were skipped or added."""
 
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -82,12 +83,21 @@ class Judge:
 
     Args:
         aligner: `shipped`, a model directory, or a hub id.
-        language: ISO 639-1 code of the lyrics; None is any.
+        lexicon: the pronunciation dictionary that it was trained with, if it was.
+
+    Raises:
+        CheckpointError: it is no aligner, or spells otherwise than in training.
     """
 
-    def __init__(self, aligner: str = SHIPPED, language: str | None = None) -> None:
-        loaded = load_aligner(aligner)
-        self._model, self._alphabet = loaded.model, loaded.alphabet.in_language(language)
+    def __init__(self, aligner: str = SHIPPED, lexicon: str = "") -> None:
+        loaded = load_aligner(aligner, lexicon=lexicon)
+        self._model, self._alphabet = loaded.model, loaded.alphabet
+
+    def in_language(self, code: str | None) -> "Judge":
+        """Returns the judge of lyrics of a language, by its ISO 639-1 code; None is any."""
+        found = copy(self)
+        found._alphabet = self._alphabet.in_language(code)
+        return found
 
     def judge(
         self, wave: Wave, sample_rate: int, lines: Sequence[str], borders: Sequence[tuple[float, int]] = ()
