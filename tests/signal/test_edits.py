@@ -27,3 +27,18 @@ def test_it_is_the_cheapest_of_all_ways() -> None:
     for _ in range(50):
         a, b = (tuple(rng.integers(0, 3, rng.integers(0, 9)).tolist()) for _ in range(2))
         assert edit_distance(a, b) == cheapest(a, b) == edit_distance(b, a)
+
+
+@pytest.mark.parametrize(
+    ("found", "true", "distance"),
+    [
+        ("forty", "*", 0),
+        ("", "*", 1),
+        ("aforty", "a*", 0),
+        ("afortyb", "a*b", 0),
+        ("ab", "a*b", 1),
+        ("xfortyb", "a*b", 1),
+    ],
+)
+def test_a_symbol_may_stand_for_any_others(found: str, true: str, distance: int) -> None:
+    assert edit_distance([ord(c) for c in found], [ord(c) for c in true], ord("*")) == distance

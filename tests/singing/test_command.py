@@ -172,6 +172,11 @@ def test_singers_are_listed(sing: Sing, singing_studio: Studio, autosing: Autosi
     zero_shot = singing_studio.sm2a("sm2a_voices", singer="embedding", backing=("backing_0", "backing_1"))
     assert "sing like any recording" in sing("--list-singers", sm2a=zero_shot).out
     assert sing("--list-singers", "--json", sm2a=zero_shot).json is None
+    # Where the model that makes the sound knows nobody, the other one decides.
+    nobody = singing_studio.sm2a("sm2a_nobody", singer="none")
+    assert sing("--list-singers", sm2a=nobody).out.splitlines() == list(singing_studio.singers)
+    hearing = singing_studio.t2s("t2s_voices", singer="embedding")
+    assert "sing like any recording" in sing("--list-singers", t2s=hearing, sm2a=nobody).out
     assert "is a 'codec'; sing needs T2S" in sing("--list-singers", sm2a=singing_studio.codec).err
 
 
@@ -181,7 +186,7 @@ def test_singers_are_listed(sing: Sing, singing_studio: Studio, autosing: Autosi
         (["--lyrics", "la"], "sing needs T2S, SM2A, OUT, --codec and --lyrics"),
         (["o.wav"], "sing needs T2S, SM2A, OUT, --codec and --lyrics"),
         (["o.mp3", "--lyrics", "la"], "o.mp3 is no sound file; give OUT.wav or OUT.flac"),
-        (["band.wav", "--lyrics", "la", "--backing", "band.wav"], "is what the song is sung to; give another OUT"),
+        (["band.wav", "--lyrics", "la", "--backing", "band.wav"], "would be written over; give another OUT"),
         (["band.wav", "--lyrics", "la"], "band.wav is there; --overwrite makes it again"),
         (["o.wav", "--lyrics", ""], "no word to sing"),
         (["o.wav", "--lyrics", "gone.lrc"], "--lyrics gone.lrc cannot be read"),
@@ -197,7 +202,6 @@ def test_singers_are_listed(sing: Sing, singing_studio: Studio, autosing: Autosi
         (["o.wav", "--lyrics", "la", "--top-p", "0"], "top_p is 0.0; it must be above 0"),
         (["o.wav", "--lyrics", "la", "--window", "1"], "--window is 1"),
         (["o.wav", "--lyrics", "la", "--loudness", "loud"], "give source, none, or LUFS from -70 to 0"),
-        (["o.wav", "--lyrics", "la", "--bits", "12"], "--bits is 12; give 16 or 24"),
         (["o.wav", "--lyrics", "la", "--backing", "band.wav", "--no-backing"], "leave one out"),
         (
             ["o.wav", "--lyrics", "la", "--backing", "band.wav", "--start", "9"],
@@ -217,6 +221,42 @@ def test_a_mistake_is_one_message_with_the_way_out(
     said = sing(*arguments)
     assert said.code == 2 and message in said.err and "Traceback" not in said.err and said.out == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["new.wav", "--lyrics", "ref.wav"], "--lyrics ref.wav is no .txt, .lrc, .json file; give one, or the text"),
+        (["new.wav", "--bits", "12"], "--bits is 12; give 16 or 24"),
+        (["o.wav", "--backing", "o.backing.wav", "--overwrite"], "o.backing.wav is what the song is made of"),
+        (["o.wav", "--singer", "o.take2.wav:1,ref.wav:2", "--takes", "2", "--overwrite"], "o.take2.wav is what"),
+        (["o.wav", "--lyrics", "o.wav.json", "--overwrite"], "o.wav.json is what the song is made of"),
+        (["o.wav"], "o.wav.json is there; --overwrite makes it again"),
+        (["p.wav", "--takes", "2"], "p.take2.wav is there; --overwrite makes it again"),
+        (["p.wav", "--backing", "ref.wav"], "p.vocals.wav is there; --overwrite makes it again"),
+        (["ref.wav", "--reference", "gone.wav"], "ref.wav is there; --overwrite makes it again"),
+    ],
+)
+def test_what_would_be_lost_is_said_before_the_work_begins(
+    sing: Sing, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    for name in ("o.backing", "o.take2", "p.take2", "p.vocals", "ref"):
+        save_sound(tmp_path / f"{name}.wav", np.zeros(HZ))
+    (tmp_path / "o.wav.json").write_text('["la"]')
+    said = sing("--lyrics", "la", *arguments, t2s=Path("gone"))
+    assert said.code == 2 and message in said.err and "Traceback" not in said.err
+
+
+def test_an_aligner_that_is_none_is_said_before_a_reference_is_taken_apart(sing: Sing, singing_studio: Studio) -> None:
+    said = sing("o.wav", "--lyrics", "la", "--reference", "gone.wav", "--aligner", singing_studio.codec)
+    assert said.code == 1 and "is no aligner but a " in said.err
+
+
+def test_stems_that_are_not_written_may_be_there(sing: Sing, tmp_path: Path) -> None:
+    save_sound(tmp_path / "o.vocals.wav", np.zeros(HZ))
+    before = (tmp_path / "o.vocals.wav").read_bytes()
+    assert sing("o.wav", "--lyrics", "la", "--length", "1").code == 0
+    assert (tmp_path / "o.vocals.wav").read_bytes() == before
 
 
 def test_a_voice_that_cannot_be_heard_is_refused_unless_another_sings(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_sing import Studio
+from tiny_sing import HZ, Studio
 from torch import Tensor
 
 from autosing.models.directory import load_model
@@ -16,15 +16,19 @@ from autosing.models.generation import CodesGenerator, TokenGenerator
 from autosing.models.lyric_tokens import LyricSpeller, Times, words_of
 from autosing.models.sampling import Sampling
 from autosing.models.sources import Stream
+from autosing.signal.decode import Audio
 from autosing.signal.errors import UsageError
+from autosing.singing.models import load_performer
 from autosing.synthesis.conversion.clock import Clock
 from autosing.synthesis.conversion.singers import parse_singing
+from autosing.synthesis.sing import Performer
 from autosing.synthesis.singing.cast import NOBODY_SINGS, Ear
 from autosing.synthesis.singing.engine import Engine, Part, Score, Sung
 from autosing.synthesis.singing.lyrics import Lyrics, lrc_lyrics, plain_lyrics
 from autosing.synthesis.singing.places import place
 from autosing.synthesis.singing.plan import Limits, Window, plan
 from autosing.synthesis.singing.trio import Named
+from autosing.synthesis.singing.wanted import Given, Wanted
 from autosing.synthesis.singing.window_input import BackingCodes, Grid, Spelling
 
 PERIOD_S = Fraction(32, 375)
@@ -160,6 +164,8 @@ def test_what_does_not_fit_into_memory_is_sung_in_smaller_batches_and_is_the_sam
         np.testing.assert_array_equal(one.tokens, other.tokens)
         assert all(np.array_equal(*pair) for pair in zip(one.codes, other.codes, strict=True))
     assert tight.batch == 1 and "5 takes at once do not fit into memory: 2 are" in tight.warnings[0]
+    sung(tight, score, range(5))
+    assert tight.warnings == []
     with pytest.raises(UsageError, match="a single take does not fit"):
         sung(Engine(Fake(most=0), Fake(levels=2), CPU), score, [0])
 
@@ -229,6 +235,45 @@ def test_a_mixture_of_singers_is_the_mixture_of_their_rows(singing_studio: Studi
         rows = ear.told(ear.parsed(f"0:{one},4:{other}"), times_s)["singer"]
         told = network.conditions["singer"](rows)  # type: ignore[union-attr,index,operator]
         torch.testing.assert_close(told, torch.stack([table[1], (table[1] + table[2]) / 2, table[2]]))
+    # The next song's has the rows that were trained, and its own.
+    following = Ear(Named("m", loaded), None, lambda name: None)
+    np.testing.assert_array_equal(
+        following.told(parse_singing(f"{one}:1,{other}:1", {one, other}.__contains__, ""), times_s)["singer"], [3, 4, 5]
+    )
     # Who is not known to a model is nobody in particular to it.
     stranger = parse_singing("eve", {"eve"}.__contains__, "")
     np.testing.assert_array_equal(ear.told(stranger, times_s)["singer"], [0, 0, 0])
+
+
+def test_repetitions_are_counted_over_a_second() -> None:
+    wanted = Wanted(plain_lyrics("la"), tokens=Sampling(repetition_penalty=2.0)).at(Fraction(75, 2))
+    assert wanted.tokens == Sampling(repetition_penalty=2.0, repetition_window=38)
+
+
+@dataclass
+class Listener:
+    """A codec that keeps how long what it encodes is."""
+
+    codec: Any
+    n_samples: list[int] = field(default_factory=list)
+
+    @property
+    def info(self) -> Any:
+        return self.codec.info
+
+    def encode(self, wave: np.ndarray) -> Any:
+        self.n_samples.append(len(wave))
+        return self.codec.encode(wave)
+
+    def decode(self, codes: Any) -> Any:
+        return self.codec.decode(codes)
+
+
+def test_of_a_long_backing_no_more_is_heard_than_the_song_needs(singing_studio: Studio) -> None:
+    heard = singing_studio.t2s("t2s_backing", backing=("backing_0", "backing_1"), singer="none")
+    made = load_performer(str(heard), str(singing_studio.sm2a()), str(singing_studio.codec), (), "cpu", "shipped", "")
+    codec = Listener(made.trio.codec.codec)
+    performer = Performer(replace(made.trio, codec=replace(made.trio.codec, codec=codec)), made._engine)
+    backing = Audio(np.zeros((60 * HZ, 1), np.float32), HZ, "wav")
+    performed = performer.sing(Wanted(plain_lyrics("la"), 1.0, retries=0), Given(backing=backing))
+    assert performed.length_ms == 1000 and codec.n_samples and HZ <= max(codec.n_samples) < 4 * HZ

@@ -1,5 +1,6 @@
 """Lyrics to lines, lines to times, times to windows: each by itself, without a model."""
 
+import json
 import time
 from fractions import Fraction
 from itertools import pairwise
@@ -11,7 +12,7 @@ from autosing.models.lyric_tokens import SungWord
 from autosing.signal.errors import UsageError
 from autosing.synthesis.singing.lyrics import Lyrics, json_lyrics, lrc_lyrics, plain_lyrics
 from autosing.synthesis.singing.places import place, song_length_ms
-from autosing.synthesis.singing.plan import Limits, Window, plan
+from autosing.synthesis.singing.plan import Limits, Window, line_borders, plan
 
 PERIOD_S = Fraction(64, 375)
 LYRICS = "ada sings a line\nand another one\n\n[Chorus]\nla la la (x2)\nda da"
@@ -62,6 +63,54 @@ def test_lines_in_json_may_have_times_or_not() -> None:
     words = place(lyrics, 10.0).words
     assert words[0].start_s == 0 and words[1].start_s == 4 and words[1].end_s is not None and words[1].end_s <= 5.5
     assert words[2].start_s is not None and 5.5 <= words[2].start_s < 10
+
+
+def test_an_end_in_json_is_where_the_next_line_begins_that_has_no_time() -> None:
+    lyrics = json_lyrics('[{"text": "one", "start_s": 1, "end_s": 3}, "two", "two", {"text": "four", "start_s": 9}]')
+    words = place(lyrics, 12.0).words
+    assert [word.start_s for word in words] == [1, 3, 6, 9]
+    assert song_length_ms(json_lyrics('[{"text": "one", "start_s": 1, "end_s": 3}, "aaaaaaa"]'), None) == 4_500
+    # One that is later than the next line says nothing.
+    late = json_lyrics('[{"text": "one", "start_s": 1, "end_s": 20}, "two", {"text": "four", "start_s": 9}]')
+    assert [word.start_s for word in place(late, 12.0).words] == [1, 5, 9]
+
+
+def test_lines_of_one_stamp_are_sung_one_after_the_other_and_said_to() -> None:
+    placed = place(lrc_lyrics("[00:01]la la\n[00:01]da da\n[00:05]la la\n[00:05]<00:05>da <00:06>da"), 9.0)
+    assert [word.start_s for word in placed.words if word.start_s][::2] == [1, 3, 5, 7]
+    assert placed.warnings == ("lines with the time of the one before them are sung behind it: 2",)
+    # Without any other time they are plain lyrics.
+    unsynced = lrc_lyrics("[00:00.00]some words that are sung\n" * 60)
+    length_ms = song_length_ms(unsynced, None)
+    assert length_ms == song_length_ms(plain_lyrics("some words that are sung\n" * 60), None)
+    starts_s = [word.start_s or 0.0 for word in place(unsynced, length_ms / 1000).words]
+    assert max(b - a for a, b in pairwise(starts_s)) < 3
+
+
+@pytest.mark.parametrize(
+    ("lyrics", "message"),
+    [
+        (
+            lrc_lyrics("[00:00.00]la la la la la\n" * 60),
+            r"line 1 \(la la la la la\) at 0 s: 60 lines of 600 characters",
+        ),
+        (
+            json_lyrics(json.dumps([{"text": "la", "start_s": 3}, *["la la"] * 5000])),
+            "line 1 .* 5001 lines .* have 12 s",
+        ),
+        (lrc_lyrics(f"[00:02]la\n[00:04]{'la ' * 150}\n[00:05]la"), r"line 2 .* at 4 s: 1 lines .* give each line its"),
+    ],
+)
+def test_times_that_nobody_can_sing_in_are_refused(lyrics: Lyrics, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        place(lyrics, 15.0)
+
+
+def test_a_line_that_is_a_little_too_quick_is_sung_and_said_to_be() -> None:
+    told = "lyrics have less time than it takes to sing them in 1 places: line 1 (la la la la la la) at 1 s"
+    assert place(lrc_lyrics("[00:01]la la la la la la\n[00:01.2]la\n[00:30]" + "la " * 99), 12.0).warnings[1:] == (
+        told,
+    )
 
 
 @pytest.mark.parametrize(
@@ -163,6 +212,14 @@ def test_windows_end_where_lines_begin_where_one_is_in_reach() -> None:
     assert [round(float(window.start * PERIOD_S)) for window in windows] == [0, 6, 12, 18, 24, 30]
     alone = windows_of(place(lrc_lyrics("\n".join(rows)), 35.0).words, 35.0, by_line=True)
     assert [round(float(window.start * PERIOD_S)) for window in alone] == [*range(0, 36, 3)]
+
+
+def test_songs_are_taken_apart_only_where_a_window_begins_with_a_line() -> None:
+    words = place(lrc_lyrics("[00:02]one\n[00:14]" + "two " * 30 + "\n[00:40]three"), 50.0).words
+    windows = windows_of(words, 50.0)
+    borders = line_borders(windows, PERIOD_S)
+    assert [line for _, line in borders] == [0, 1, 2] and len(windows) > 6
+    assert [at_s for at_s, _ in borders[1:]] == pytest.approx([14, 40], abs=0.2)
 
 
 def test_a_line_is_not_torn_by_the_pause_behind_it() -> None:

@@ -64,7 +64,9 @@ def sing(
     ] = None,
     context: Annotated[float, typer.Option(help="Seconds that the next window hears of the last.")] = 3.0,
     language: Annotated[str | None, typer.Option(help="ISO 639-1 code; found by the words without it.")] = None,
-    lexicon: Annotated[str, typer.Option(help="The pronunciation dictionary that T2S was trained with.")] = "",
+    lexicon: Annotated[
+        str, typer.Option(help="The pronunciation dictionary that T2S, or the aligner, was trained with.")
+    ] = "",
     aligner: Annotated[str, typer.Option(help="Hears the lyrics in takes: shipped, or what `train aligner` made.")] = (
         "shipped"
     ),
@@ -90,10 +92,11 @@ def sing(
     from autosing.models.sampling import Sampling
     from autosing.singing.job import Target
     from autosing.singing.job import sing as sing_song
-    from autosing.singing.lyrics import language_of, read_lyrics
+    from autosing.singing.lyrics import language_of, lyrics_file, read_lyrics
     from autosing.singing.models import load_performer
     from autosing.singing.reference import Sources
     from autosing.singing.text import Progress, lines_of
+    from autosing.sounds.reading import references_in
     from autosing.synthesis.sing import Wanted
     from autosing.synthesis.singing.places import PACE_PER_S
     from autosing.training.provenance import provenance
@@ -115,8 +118,9 @@ def sing(
         language or language_of(told),
     )
     sources = Sources(reference, backing, not no_backing, start)
-    target = Target(out, bits, overwrite, vocals_only, {"sources": sources.told(), **provenance()})
-    target.check(reference, backing)
+    has_stems = sources.gives_backing and not vocals_only
+    target = Target(out, bits, overwrite, has_stems, takes, {"sources": sources.told(), **provenance()})
+    target.check(*sources.files, *references_in(singer), *filter(None, [lyrics_file(lyrics)]))
     performer = load_performer(t2s, sm2a, codec, set_ or [], device, aligner, lexicon)
     with Progress() as progress:
         progress.part("separation")

@@ -14,7 +14,7 @@ from autosing.signal.resample import resample
 from autosing.signal.rows import Rows
 from autosing.singing.text import Progress
 from autosing.sounds.mixes import mixed
-from autosing.sounds.outputs import SUFFIXES, Outputs
+from autosing.sounds.outputs import SUFFIXES, Outputs, sidecar_of
 
 if TYPE_CHECKING:
     from autosing.synthesis.sing import Given, Performed, Performer, Take, Wanted
@@ -30,31 +30,54 @@ class Target:
         path: of the best take; stems and further takes lie beside it.
         bits: 16 or 24.
         overwrite: whether what is there is written over.
-        voice_only: whether the voice alone is what is wanted.
+        has_stems: whether it has a backing, so that voice and backing lie beside it.
+        takes: how many there are.
         made_with: facts that go beside it.
     """
 
     path: Path
     bits: int = 16
     overwrite: bool = False
-    voice_only: bool = False
+    has_stems: bool = False
+    takes: int = 1
     made_with: Mapping[str, Any] = field(default_factory=dict)
 
-    def check(self, *sources: Path | None) -> None:
-        """Checks that nothing is lost.
+    @property
+    def take_files(self) -> list[Path]:
+        """Of the takes, the best first."""
+        return [self.path, *(self._beside(f"take{number}") for number in range(2, self.takes + 1))]
+
+    @property
+    def stem_files(self) -> dict[str, Path]:
+        """Of the stems, by their names."""
+        return {name: self._beside(name) for name in ("vocals", "backing") if self.has_stems}
+
+    @property
+    def outputs(self) -> Outputs:
+        """Writes them."""
+        return Outputs.of(self.path, None, self.bits, 1)
+
+    def check(self, *sources: Path) -> None:
+        """Checks that nothing is lost, before the work begins.
+
+        Args:
+            sources: files that are read, there or not.
 
         Raises:
-            UsageError: it is no sound file, is there, or is one of the sources.
+            UsageError: it is no sound file, or one that is written is there, or one of the sources.
         """
         if self.path.suffix.lower() not in SUFFIXES or self.path.is_dir():
             raise UsageError(f"{self.path} is no sound file; give OUT.wav or OUT.flac")
-        if any(source is not None and self.path.exists() and self.path.samefile(source) for source in sources):
-            raise UsageError(f"{self.path} is what the song is sung to; give another OUT")
-        if self.path.exists() and not self.overwrite:
-            raise UsageError(f"{self.path} is there; --overwrite makes it again")
+        _ = self.outputs
+        for path in (*self.take_files, *self.stem_files.values(), sidecar_of(self.path)):
+            if not path.exists():
+                continue
+            if any(source.exists() and path.samefile(source) for source in sources):
+                raise UsageError(f"{path} is what the song is made of, and would be written over; give another OUT")
+            if not self.overwrite:
+                raise UsageError(f"{path} is there; --overwrite makes it again")
 
-    def beside(self, what: str) -> Path:
-        """Returns where something of the song goes."""
+    def _beside(self, what: str) -> Path:
         return self.path.with_name(f"{self.path.stem}.{what}{self.path.suffix}")
 
 
@@ -69,20 +92,18 @@ def sing(
     performed = performer.sing(wanted, given, progress.part)
     for line in performed.warnings:
         progress.say(line)
-    outputs = Outputs.of(target.path, None, target.bits, 1)
-    backing = None if target.voice_only or given.backing is None else _fitted(given.backing, performed.length_ms)
-    files = []
-    for number, take in enumerate(performed.takes[1:], 2):
-        files.append(target.beside(f"take{number}"))
-        outputs.write(files[-1], *_whole(take, performed, backing)[:2])
+    outputs, files = target.outputs, target.take_files
+    backing = _fitted(given.backing, performed.length_ms) if target.has_stems and given.backing is not None else None
+    for path, take in zip(files[1:], performed.takes[1:], strict=True):
+        outputs.write(path, *_whole(take, performed, backing)[:2])
     best = performed.takes[0]
     wave, rate, gain_db = _whole(best, performed, backing)
-    facts = _facts(performed, wanted, target, [target.path, *files]) | {"sample_rate_hz": rate, "n_samples": len(wave)}
+    facts = _facts(performed, wanted, target, files) | {"sample_rate_hz": rate, "n_samples": len(wave)}
     if backing is not None:
         stems = {"vocals": (best.wave, performed.sample_rate), "backing": (_quieter(backing), backing.sample_rate)}
-        for name, (stem, stem_rate) in stems.items():
-            outputs.write(target.beside(name), stem, stem_rate)
-        facts["mix"] = {"gain_db": gain_db, "stems": [str(target.beside(name)) for name in stems]}
+        for name, path in target.stem_files.items():
+            outputs.write(path, *stems[name])
+        facts["mix"] = {"gain_db": gain_db, "stems": list(map(str, target.stem_files.values()))}
     outputs.write(target.path, wave, rate, facts)
     return facts
 

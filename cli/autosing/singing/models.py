@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from autosing.signal.errors import CheckpointError
 from autosing.signal.ssl_encoder import Device
 from autosing.sounds.reading import reference_of
+from autosing.synthesis.conversion.voices import EMBEDDING
 
 if TYPE_CHECKING:
     from autosing.pipeline.contract_columns import ContractColumns
@@ -27,7 +28,7 @@ def load_performer(
         overrides: `INSTANCE.FIELD=VALUE`: where the models are that hear a singer in a recording.
         device: of all of them.
         aligner: that hears lyrics in takes.
-        lexicon: that the first model spells by, if it does.
+        lexicon: that the first model, or the aligner, spells by, if one does.
 
     Raises:
         CheckpointError: a model is damaged, of another kind, or of other tokens or codes than the others.
@@ -60,17 +61,18 @@ def singers_of(t2s: str, sm2a: str) -> list[str] | None:
     Raises:
         CheckpointError: one is of another kind.
     """
-    configs = [_config(sm2a, "codes_language"), _config(t2s, "language")]
-    if "singer_embedding" in configs[0]["fields"].get("vectors", {}):
-        return None
-    found = (list(config["contract"].get("singers", ())) for config in configs)
-    return next((names for names in found if names), [])
+    # The model that makes the sound decides, as in `cast.who_sings`.
+    for config in (_config(sm2a, "codes_language"), _config(t2s, "language")):
+        if EMBEDDING in config["fields"].get("vectors", {}):
+            return None
+        if names := list(config["contract"].get("singers", ())):
+            return names
+    return []
 
 
 def _features(model: "Named", overrides: Sequence[str], device: Device) -> "ContractColumns | None":
     """Returns what hears a model's singers in recordings; None of one that knows them otherwise."""
     from autosing.pipeline.contract_columns import ContractColumns
-    from autosing.synthesis.conversion.voices import EMBEDDING
 
     if EMBEDDING not in model.contract.get("columns", {}):
         return None

@@ -39,6 +39,16 @@ class Sources:
         if not 0 <= self.start_s < float("inf"):
             raise UsageError(f"--start is {self.start_s:g}; give seconds from 0 on")
 
+    @property
+    def files(self) -> list[Path]:
+        """What is read."""
+        return [path for path in (self.reference, self.backing) if path is not None]
+
+    @property
+    def gives_backing(self) -> bool:
+        """Whether there is anything to sing to."""
+        return self.has_backing and bool(self.files)
+
     def told(self) -> dict[str, Any]:
         """Returns them as JSON."""
         names = {name: path and str(path) for name, path in (("reference", self.reference), ("backing", self.backing))}

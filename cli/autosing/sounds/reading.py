@@ -7,6 +7,7 @@ from typing import TypeVar
 from autosing.signal.decode import Audio, decode
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.tape import Tape
+from autosing.synthesis.conversion.singers import parse_singing
 
 Sound = TypeVar("Sound", Audio, Tape)
 
@@ -31,11 +32,25 @@ def read_tape(path: Path) -> Tape:
 
 def reference_of(name: str) -> Audio | None:
     """Returns the recording that a singer's name is the path of; None where there is none."""
-    path = Path(name)
+    return read_sound(Path(name)) if is_file(name) else None
+
+
+def references_in(text: str | None) -> list[Path]:
+    """Returns the recordings that are named where people say who sings; none where singers have names of their own."""
+    if text is None:
+        return []
     try:
-        return read_sound(path) if path.is_file() else None
+        return [Path(name) for name in parse_singing(text, is_file, "").names]
+    except UsageError:
+        return []
+
+
+def is_file(name: str) -> bool:
+    """Says whether a text is the path of a file that is there."""
+    try:
+        return Path(name).is_file()
     except OSError:  # a name that no file can have
-        return None
+        return False
 
 
 def _read(path: Path, decoded: Callable[[Path], Sound]) -> Sound:

@@ -1,7 +1,7 @@
 """What an aligner finds: words, lines and phones with times, and how far they are to be trusted."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -63,3 +63,13 @@ class Alignment:
     offset_s: float | None = None
     inlier_ratio: float | None = None
     is_derailed: bool | None = None
+
+    def later(self, by_s: float, by_lines: int) -> "Alignment":
+        """Returns its words, lines and phones at their places in a longer song."""
+        words = [
+            replace(word, start_s=word.start_s + by_s, end_s=word.end_s + by_s, line=word.line + by_lines)
+            for word in self.words
+        ]
+        lines = [replace(line, start_s=line.start_s + by_s, end_s=line.end_s + by_s) for line in self.lines]
+        phones = [replace(phone, start_s=phone.start_s + by_s, end_s=phone.end_s + by_s) for phone in self.phones]
+        return replace(self, words=words, lines=lines, phones=phones)

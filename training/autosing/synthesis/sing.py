@@ -26,7 +26,7 @@ from autosing.synthesis.singing.cast import Ear, who_sings
 from autosing.synthesis.singing.engine import SM2A_PART, T2S_PART, Engine, Part, Score, Sung, lines_of, middles_s
 from autosing.synthesis.singing.lyrics import Lyrics
 from autosing.synthesis.singing.places import Placed, place, song_length_ms
-from autosing.synthesis.singing.plan import Limits, Window, plan
+from autosing.synthesis.singing.plan import Limits, Window, line_borders, plan
 from autosing.synthesis.singing.retries import Retries
 from autosing.synthesis.singing.takes import Judge, Verdict
 from autosing.synthesis.singing.trio import Named, Trio
@@ -34,6 +34,7 @@ from autosing.synthesis.singing.wanted import Given, Wanted
 from autosing.synthesis.singing.window_input import BackingCodes, Grid, Spelling
 
 Wave = npt.NDArray[np.float32]
+BEYOND_MS = 2000
 
 __all__ = ["Given", "Lyrics", "Performed", "Performer", "Take", "Trio", "Wanted"]
 
@@ -90,10 +91,10 @@ class Performer:
             knows voices by recordings.
         reference: returns the recording that a singer's name stands for; None where it stands for none.
         aligner: hears the lyrics: `shipped`, a model directory, or a hub id.
-        lexicon: the pronunciation dictionary that the model to tokens spells by, if it does.
+        lexicon: the pronunciation dictionary that the model to tokens, or the aligner, spells by, if one does.
 
     Raises:
-        CheckpointError: lyrics are spelled otherwise than in training.
+        CheckpointError: lyrics are spelled otherwise than in training, or the aligner is none.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Performer:
     ) -> None:
         self.trio, self._engine = trio, engine
         self._features, self._reference, self._aligner = features, reference, aligner
-        self._speller = trio.speller(lexicon)
+        self._speller, self._judge = trio.speller(lexicon), Judge(aligner, lexicon)
         self._grid = Grid(trio.period_s, trio.token_rate, trio.code_rates)
 
     @property
@@ -126,6 +127,7 @@ class Performer:
         Raises:
             UsageError: the singer is unknown, the length impossible, or there is nothing to sing.
         """
+        wanted = wanted.at(self.trio.token_rate)
         length_ms = song_length_ms(wanted.lyrics, wanted.length_s, given.seconds, wanted.pace)
         # The engine tells more than a clock would, which is silent.
         clock = Clock(length_ms / 1000, lambda part: None)
@@ -133,10 +135,10 @@ class Performer:
         windows = self._windows(wanted, placed, length_ms)
         with clock.part("listening"):
             singing, ears, told = self._cast(wanted, given)
-            backing = self._backing(given)
+            backing = self._backing(given, length_ms)
         score = self._score(wanted, windows, singing, ears, backing)
         lufs = _lufs(given)
-        judge = Judge(self._aligner, wanted.language)
+        judge = self._judge.in_language(wanted.language)
         lines = [line.text for line in wanted.lyrics.lines[: 1 + max(lines_of(placed.words), default=0)]]
         takes, sung = self._takes(score, wanted, lines, judge, length_ms, clock, tell)
         levelled_takes = tuple(self._levelled(take, wanted, lufs) for take in takes)
@@ -166,13 +168,15 @@ class Performer:
         singing, told = who_sings(wanted.singer, ears[0], ears[1], given.name if given.voice is not None else None)
         return singing, (ears[0], ears[1]), told
 
-    def _backing(self, given: Given) -> dict[str, BackingCodes]:
+    def _backing(self, given: Given, length_ms: int) -> dict[str, BackingCodes]:
         """Returns the codes of the backing that each model hears; of one that hears none, or without one, none."""
         hearing = [model for model in (self.trio.t2s, self.trio.sm2a) if self.trio.backing_columns(model)]
         if given.backing is None or not hearing:
             return {}
         codec = self.trio.codec.codec
-        mono = resample(to_mono(given.backing.samples), given.backing.sample_rate, codec.info.sample_rate)
+        # A little more than the song is: codes hear what is around them.
+        heard = given.backing.samples[: (length_ms + BEYOND_MS) * given.backing.sample_rate // 1000]
+        mono = resample(to_mono(heard), given.backing.sample_rate, codec.info.sample_rate)
         n_periods = -(
             -len(mono) * self.trio.period_s.denominator // (codec.info.sample_rate * self.trio.period_s.numerator)
         )
@@ -225,9 +229,13 @@ class Performer:
     ) -> tuple[list[Take], list[int]]:
         """Returns takes, the best first, and the numbers of all windows that were sung, weak ones again."""
 
+        borders = line_borders(score.windows, self.trio.period_s)
+
         def judged(sung: Sung) -> Take:
             tell("codec and re-alignment")
-            return self._judged(sung, lines, judge, length_ms, clock)
+            return self._judged(
+                sung, lambda wave: judge.judge(wave, self.sample_rate, lines, borders), length_ms, clock
+            )
 
         retries = Retries[Take](
             score.windows,
@@ -242,13 +250,13 @@ class Performer:
         told = [replace(take, facts={"weak_windows": [*retries.faults(take.verdict)]}) for take in found]
         return sorted(told, key=lambda take: take.verdict.rank), [*range(len(score.windows))] * wanted.takes + again
 
-    def _judged(self, sung: Sung, lines: Sequence[str], judge: Judge, length_ms: int, clock: Clock) -> Take:
+    def _judged(self, sung: Sung, verdict_of: Callable[[Wave], Verdict], length_ms: int, clock: Clock) -> Take:
         n_samples = length_ms * self.sample_rate // 1000
         with clock.part("codec"):
             wave = self.trio.codec.codec.decode(sung.codes)[:n_samples]
             wave = np.pad(wave, (0, n_samples - len(wave)))
         with clock.part("re-alignment"):
-            verdict = judge.judge(wave, self.sample_rate, lines)
+            verdict = verdict_of(wave)
         return Take(wave, sung, verdict, {})
 
     def _levelled(self, take: Take, wanted: Wanted, lufs: float | None) -> Take:

@@ -55,7 +55,7 @@ def evaluate_singing(request: Request, out: Path | None = None) -> Evaluation:
     Raises:
         UsageError: there is no song, or one cannot be read.
     """
-    songs, judge_of = find_songs(request.folder), cache(lambda language: Judge(request.aligner, language))
+    songs, judge_of = find_songs(request.folder), cache(Judge(request.aligner).in_language)
     heard = [_heard(song, judge_of(song.facts.get("language")), request) for song in songs]
     figures = {
         song.name: {**one.made[1].figures, **one.made[0].figures} for song, one in zip(songs, heard, strict=True)

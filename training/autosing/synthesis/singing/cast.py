@@ -36,7 +36,9 @@ class Ear:
         self._name, self._network, self._singers = model.name, network, model.singers
         self._voices = Voices(features, reference, None) if features is not None else None
         table = network.singers
-        self._table = table.weight.detach().clone() if isinstance(table, nn.Embedding) else None
+        # Behind the rows that were trained may be mixtures of another song.
+        n_trained = network.fields.conditions.get(SINGER, 0)
+        self._table = table.weight[:n_trained].detach().clone() if isinstance(table, nn.Embedding) else None
 
     @property
     def has_table(self) -> bool:

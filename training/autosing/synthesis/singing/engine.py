@@ -165,6 +165,7 @@ class Engine:
         codes: makes codes of tokens.
         device: where both are.
         batch: at most so many takes at once; less where they do not fit into memory.
+        warnings: what is to be said of the last song.
     """
 
     tokens: TokensFrom
@@ -179,6 +180,7 @@ class Engine:
         Raises:
             UsageError: not even one take fits into memory.
         """
+        self.warnings.clear()
         takes = [Sung.unsung(score, seed) for seed in seeds]
         return self._filled(score, takes, [range(len(score.windows))] * len(takes), clock, tell)
 

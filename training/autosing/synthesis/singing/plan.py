@@ -90,6 +90,17 @@ def plan(words: Sequence[SungWord], n_periods: int, limits: Limits) -> list[Wind
     return windows
 
 
+def line_borders(windows: Sequence[Window], period_s: Fraction) -> list[tuple[float, int]]:
+    """Returns when windows begin whose new words begin with a line, in seconds, and the number of that line."""
+    found, last = list[tuple[float, int]](), -1
+    for window in windows:
+        if window.words:
+            if window.words[0].line != last:
+                found.append((float(window.start * period_s), window.words[0].line))
+            last = window.words[-1].line
+    return found
+
+
 @dataclass(frozen=True)
 class _Borders:
     """Where windows may end, by the periods in which words begin, have their middle, and end."""

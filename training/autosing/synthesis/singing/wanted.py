@@ -1,6 +1,7 @@
 """What is to be sung, as people say it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from autosing.models.sampling import Sampling
 from autosing.signal.decode import Audio
@@ -26,7 +27,7 @@ class Wanted:
         takes: how many.
         retries: how often windows that lack a line, or have one too many, are sung again.
         seed: of the first take; each further one has the next.
-        tokens: how tokens are chosen.
+        tokens: how tokens are chosen; those of the last second count as repeated.
         codes: how codes are.
         loudness: `source` is that of the reference's voice, or else of the backing; `none`; or in LUFS.
         pace: characters a second of lyrics without times or length.
@@ -59,6 +60,10 @@ class Wanted:
         is_named = self.loudness in ("source", "none")
         if not is_named and (isinstance(self.loudness, str) or not -70 <= self.loudness <= 0):
             raise UsageError(f"--loudness is {self.loudness}; give source, none, or LUFS from -70 to 0")
+
+    def at(self, token_rate: Fraction) -> "Wanted":
+        """Returns it for so many tokens a second."""
+        return replace(self, tokens=replace(self.tokens, repetition_window=max(round(token_rate), 1)))
 
 
 @dataclass(frozen=True)
