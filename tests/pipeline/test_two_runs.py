@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from s3_faults import Fault, FaultyS3
-from toy_stages import AboveMean, Level, column_values, toy_dataset, toy_graph, toy_songs
+from toy_stages import AboveMean, Doubled, Level, column_values, toy_dataset, toy_graph, toy_songs
 
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.fit import fit
@@ -189,6 +189,36 @@ def test_what_reads_a_column_is_made_of_the_column_that_is_there(url: str, tmp_p
     for row in Dataset(url).read(["level", "doubled"]):
         np.testing.assert_array_equal(row.values["doubled.doubled"], 2 * row.values["level.level"])
     assert run(url, graph).tasks == 0
+
+
+@dataclass(frozen=True)
+class LateDoubled(Doubled):
+    """Twice the level; when it is first computed, another run gets its turn."""
+
+    meanwhile: list[Callable[[], object]] = field(default_factory=list, metadata=NOT_IN_DEFINITION, hash=False)
+
+    def process(self, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
+        if self.meanwhile:
+            self.meanwhile.pop()()
+        return super().process(songs, model)
+
+
+def test_a_column_whose_input_is_made_anew_meanwhile_is_computed_from_that(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autosing.pipeline.schedule.BACK_OFF_S", (0.0,))
+    graph = graph_of(Interrupted(is_uneven=True), tmp_path / "artefacts")
+    quiet, local = Progress(0, quiet=True), RunOptions(executor="local")
+    process(Dataset(url), graph, ["level"], local, progress=quiet)
+
+    def other() -> None:
+        assert process(Dataset(url), graph, ["level"], local, {0: ["level"], 1: ["level"]}, quiet).exit_code == 0
+
+    late = Graph({**graph.instances, "doubled": Instance("doubled", "doubled", LateDoubled(meanwhile=[other]))})
+    process(Dataset(url), late, ["doubled"], local, progress=quiet)
+    process(Dataset(url), late, ["doubled"], local, progress=quiet)
+    for row in Dataset(url).read(["level", "doubled"]):
+        np.testing.assert_array_equal(row.values["doubled.doubled"], 2 * row.values["level.level"])
 
 
 def test_an_artefact_that_another_run_has_fitted_meanwhile_stays(tmp_path: Path) -> None:

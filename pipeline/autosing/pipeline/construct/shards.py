@@ -156,9 +156,9 @@ class _Build:
         # Tasks travel: a data set without the list of its partitions is small.
         lean = [replace(source, dataset=Dataset(source.dataset.url)) for source in self.sources]
         tasks = [
-            PartTask(self.inputs.needs, lean[i], partition.number, self.scratch.url, f"{i}-{partition.number}")
+            PartTask(self.inputs.needs, lean[i], number, digests, self.scratch.url, f"{i}-{number}")
             for i, source in enumerate(self.sources)
-            for partition in source.dataset.partitions
+            for number, digests in self.inputs.fingerprint[source.name].items()
         ]
         return self._resume(pool, "encode", write_part, tasks, [finished_part(self.scratch, t.name) for t in tasks])
 
