@@ -22,10 +22,11 @@ from autosing.pipeline.graph import Graph, Instance
 from autosing.pipeline.ingest.partitions import append_songs
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
-from autosing.pipeline.schedule import RunReport
+from autosing.pipeline.schedule import RunReport, Scheduler
 from autosing.pipeline.song import Song
 from autosing.pipeline.stage import NOT_IN_DEFINITION, FitSource, Row
 from autosing.pipeline.store import DRAFT, TEMPORARY, Store
+from autosing.pipeline.worker import Worker
 from autosing.signal.errors import RowError
 
 ALL = ["probe", "letters", "level", "doubled", "above"]
@@ -219,6 +220,22 @@ def test_a_column_whose_input_is_made_anew_meanwhile_is_computed_from_that(
     process(Dataset(url), late, ["doubled"], local, progress=quiet)
     for row in Dataset(url).read(["level", "doubled"]):
         np.testing.assert_array_equal(row.values["doubled.doubled"], 2 * row.values["level.level"])
+
+
+def test_what_is_asked_for_again_is_computed_though_another_run_makes_what_else_is_due(tmp_path: Path) -> None:
+    url = toy_dataset(str(tmp_path / "set"), partitions=1)
+    graph = toy_graph(url)
+    run(url, graph)
+    Store(url).remove("0", "letters.parquet")
+    scheduler, worker = Scheduler(Dataset(url), graph, ALL, {0: ["level"]}), Worker(url)
+    run(url, graph)
+    computed: list[str] = []
+    while task := scheduler.next_task():
+        result = worker.run(graph, task, {}).result
+        assert result
+        scheduler.finished(task, result)
+        computed += result.instances
+    assert "level" in computed and not scheduler.report.failed
 
 
 def test_an_artefact_that_another_run_has_fitted_meanwhile_stays(tmp_path: Path) -> None:
