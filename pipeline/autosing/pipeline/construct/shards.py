@@ -163,12 +163,10 @@ class _Build:
         return self._resume(pool, "encode", write_part, tasks, [finished_part(self.scratch, t.name) for t in tasks])
 
     def _write(self, pool: Workers, parts: Sequence[Part], samples: dict[Split, Catalogue]) -> dict[Split, list[Shard]]:
-        files, key = tuple(part.file for part in parts), self.target.key
+        files, note = tuple(part.file for part in parts), self.target.note
         tasks = {
             split: [
-                ShardTask(
-                    self.out.url, self.scratch.url, files, f"{split}-{n:05}", f"{key}-{split}-{n:05}.json", chosen
-                )
+                ShardTask(self.out.url, self.scratch.url, files, name := f"{split}-{n:05}", note(name), chosen)
                 for n, chosen in enumerate(divided(samples[split], self.spec.shard_bytes))
             ]
             for split in SPLITS
