@@ -9,21 +9,23 @@ import tempfile
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from zipfile import ZipFile
 
 import pytest
 from toy_stages import column_values
 
+from autosing.cluster.jobs import JobServer
 from autosing.cluster.meters import COUNTERS
 from autosing.cluster.session import shipped_code
 from autosing.pipeline.chaos.process_tree import TOKEN, kill_tree
 from autosing.pipeline.ingest.partitions import append_songs
 from autosing.pipeline.ingest.synthetic import SyntheticSource
-from autosing.signal.errors import UsageError
+from autosing.signal.errors import DataError, UsageError
 from said import Autosing
 
 SECRET = "a token for the tests of autosing"
@@ -234,6 +236,50 @@ def test_what_can_not_be_submitted_is_told_before_anything_is_asked(
     monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
     said = autosing("submit", *arguments)
     assert said.code == 2 and message in said.err and said.out == ""
+
+
+@dataclass
+class HeadOnPaper:
+    """Job server whose log breaks off after an hour each time, while the clock goes on; from `lost` on it is silent."""
+
+    lost: int
+    clock_s: float = 0.0
+    asked: int = 0
+
+    def monotonic(self) -> float:
+        return self.clock_s
+
+    def sleep(self, seconds: float) -> None:
+        self.clock_s += seconds
+
+    async def tail_job_logs(self, id: str) -> AsyncIterator[str]:
+        self.asked += 1
+        if self.asked >= self.lost:
+            raise ConnectionError("refused")
+        yield "log"[: self.asked]
+        if self.asked < 3:
+            self.clock_s += 3600
+            raise RuntimeError("closed unexpectedly")
+
+    def get_job_info(self, id: str) -> SimpleNamespace:
+        done = SimpleNamespace(value="SUCCEEDED", is_terminal=lambda: self.asked == 3)
+        return SimpleNamespace(status=done, message="")
+
+
+@pytest.mark.parametrize("lost", [99, 3], ids=["there again", "gone for good"])
+def test_a_head_is_given_up_only_after_it_was_out_of_reach_for_long(lost: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = HeadOnPaper(lost)
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://head:8265")
+    monkeypatch.setattr("ray.job_submission.JobSubmissionClient", lambda address: head)
+    monkeypatch.setattr("autosing.cluster.jobs.time", head)
+    said: list[str] = []
+    server = JobServer("http://head:8265")
+    if lost > 3:
+        assert server.follow("job", said.append) == 0 and "".join(said) == "log"
+        return
+    with pytest.raises(DataError, match="out of reach since 300 s"):
+        server.follow("job", said.append)
+    assert 7500 < head.clock_s < 7600
 
 
 def test_the_code_of_a_wheel_is_shipped_without_what_lies_beside_it(tmp_path: Path) -> None:

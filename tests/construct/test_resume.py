@@ -83,6 +83,24 @@ def test_a_killed_build_is_continued_to_the_same_bytes(
         assert path.read_bytes() == (tmp_path / "undisturbed" / path.name).read_bytes()
 
 
+def test_a_shard_that_a_build_with_another_seed_wrote_meanwhile_is_written_again(
+    toy: NamedDataset, tmp_path: Path
+) -> None:
+    spec, out = replace(SPEC, shard_bytes=10**6), tmp_path / "out"
+
+    def stop(what: str, done: int, total: int) -> None:
+        if what == "write":
+            raise KeyboardInterrupt
+
+    for seed in (0, 1):
+        with pytest.raises(KeyboardInterrupt):
+            construct_dataset([toy], str(out), spec, seed=seed, report=stop)
+    construct_dataset([toy], str(out), spec)
+    construct_dataset([toy], str(tmp_path / "undisturbed"), spec)
+    for path in out.iterdir():
+        assert path.read_bytes() == (tmp_path / "undisturbed" / path.name).read_bytes()
+
+
 def _wait_for_the_end_of_workers(folder: Path) -> None:
     """Waits until no process of a build in `folder` is left: workers must not outlive a killed parent."""
     deadline = time.monotonic() + 20

@@ -264,6 +264,19 @@ def test_a_stale_or_missing_column_is_refused(toy: NamedDataset, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
+def test_a_column_that_changes_while_a_set_is_built_from_it_is_refused(toy: NamedDataset, tmp_path: Path) -> None:
+    songs = [replace(song, errors={"f0": "no voice"}) for song in toy_songs(12)[5:]]
+
+    def change(what: str, done: int, total: int) -> None:
+        if (what, done) == ("encode", 1):
+            write_column(Partition(toy.dataset.store, 1), "f0", songs)
+
+    with pytest.raises(StaleColumn, match=r"partition 1 .*f0\.f0_hz, f0\.voiced changed while .* build again"):
+        construct_dataset([toy], str(tmp_path / "out"), SPEC, report=change)
+    again = construct_dataset([toy], str(tmp_path / "out"), SPEC)
+    assert again == construct_dataset([toy], str(tmp_path / "undisturbed"), SPEC)
+
+
 def test_two_data_sets_must_mean_the_same(toy: NamedDataset, tmp_path: Path) -> None:
     other = write_toy(tmp_path / "other", [toy_songs(3)], {"mel": {"n_mels": 80}}, name="other")
     with pytest.raises(SchemaMismatch, match=r"mel .*other/0 and toy/0 \(mel: settings.n_mels 80 and None\)"):

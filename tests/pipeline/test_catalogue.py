@@ -223,6 +223,18 @@ def test_a_store_in_memory_is_listed_with_marks_that_change_when_an_object_is_wr
     assert mark_of(store, "3", "level.parquet") != before
 
 
+def test_a_listing_that_lags_makes_no_known_file_forgotten(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Snapshot(Dataset(url)).files(0)
+    late = {name: before[name] for name in ("index", "level")}
+    run(url, gain=2.0)
+    snapshot = Snapshot(Dataset(url))
+    Path(url, "0", "letters.parquet").unlink()
+    monkeypatch.setattr("autosing.pipeline.snapshot.list_partition", lambda store, number: dict(late))
+    snapshot.look_again(0)
+    monkeypatch.undo()
+    assert snapshot.files(0) == Snapshot(Dataset(url)).files(0)
+
+
 def test_files_deeper_down_are_no_partitions(tmp_path: Path) -> None:
     for place in ("7/index.parquet", "models/8/index.parquet", "7/9/index.parquet", "07/index.parquet", "6/f0.parquet"):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)

@@ -6,17 +6,22 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
+from fsspec.spec import AbstractBufferedFile
 from s3_faults import FaultyS3
 from toy_stages import column_values, toy_dataset, toy_graph, toy_songs
 
 from autosing.pipeline.dataset import Dataset
+from autosing.pipeline.events import EventLog
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.ingest.partitions import append_songs
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.schedule import RunReport
 from autosing.pipeline.store import Draft, Store, dead_scratch
+from autosing.pipeline.store_errors import Unreachable
 from autosing.signal.errors import DataError, UsageError
 
 UNREADABLE = Path("/proc/self/mem")
@@ -37,6 +42,49 @@ def expected(tmp_path: Path) -> dict[str, Any]:
 @pytest.fixture
 def in_memory() -> str:
     return f"memory://{uuid.uuid4().hex}/set"
+
+
+class HttpError(Exception):
+    """What gcsfs raises for a request that fails."""
+
+
+class PartialFile(AbstractBufferedFile):  # type: ignore[misc]
+    """A file that is sent in parts and finished by a commit, which tells its size: as that of gcsfs is."""
+
+    def _initiate_upload(self) -> None:
+        self.sent: list[bytes] = []
+
+    def _upload_chunk(self, final: bool = False) -> bool:
+        self.sent.append(self.buffer.getvalue())
+        return True
+
+    def commit(self) -> None:
+        if self.fs.refuses:
+            raise HttpError("503")
+        assert self.offset == sum(map(len, self.sent))
+        self.fs.store[self.path] = MemoryFile(self.fs, self.path, b"".join(self.sent))
+
+
+class PartialFiles(MemoryFileSystem):  # type: ignore[misc]
+    """An object store in memory whose files are sent in parts."""
+
+    protocol = "partial"
+    refuses = False
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.removeprefix("partial:/")))
+
+    def _open(self, path: str, mode: str = "rb", *args: Any, **options: Any) -> Any:
+        if mode != "wb":
+            return super()._open(path, mode, *args, **options)
+        return PartialFile(self, path, mode, autocommit=options["autocommit"])
+
+
+@pytest.fixture
+def in_parts() -> str:
+    fsspec.register_implementation("partial", PartialFiles, clobber=True)
+    return f"partial://{uuid.uuid4().hex}/set"
 
 
 def check_a_whole_life(url: str, artefacts: Path, expected: dict[str, Any]) -> None:
@@ -107,10 +155,31 @@ def test_scratch_of_a_killed_process_goes_and_all_else_stays(
 
 
 @pytest.mark.skipif(not UNREADABLE.exists(), reason="only Linux has a file that opens and can't be read")
-def test_an_upload_that_breaks_off_leaves_nothing(in_memory: str) -> None:
-    store = Store(in_memory)
+@pytest.mark.parametrize("kind", ["in_memory", "in_parts"])
+def test_an_upload_that_breaks_off_leaves_nothing(kind: str, request: pytest.FixtureRequest) -> None:
+    store = Store(request.getfixturevalue(kind))
     with pytest.raises(OSError, match="Input/output error"):
         Draft(store, UNREADABLE, store.path("0", "file.txt")).publish()
+    assert store.files("0") == []
+
+
+def test_a_file_that_is_sent_in_parts_is_closed_before_it_is_committed(in_parts: str) -> None:
+    store = Store(in_parts)
+    with store.writing("0", "file.txt") as path:
+        path.write_text("whole")
+    assert store.read_text("0", "file.txt") == "whole"
+
+
+def test_what_a_file_system_raises_of_its_own_is_an_error_of_the_store_and_a_log_does_without(
+    in_parts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PartialFiles, "refuses", True)
+    store = Store(in_parts)
+    refused = pytest.raises(Unreachable, match=r"file\.txt can't be written \(HttpError: 503\); run the same")
+    with refused, store.writing("0", "file.txt") as path:
+        path.write_text("whole")
+    with EventLog(store):
+        pass
     assert store.files("0") == []
 
 

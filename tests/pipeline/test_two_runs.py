@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from s3_faults import Fault, FaultyS3
-from toy_stages import AboveMean, Level, column_values, toy_dataset, toy_graph, toy_songs
+from toy_stages import AboveMean, Doubled, Level, column_values, toy_dataset, toy_graph, toy_songs
 
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.fit import fit
@@ -22,10 +22,11 @@ from autosing.pipeline.graph import Graph, Instance
 from autosing.pipeline.ingest.partitions import append_songs
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
-from autosing.pipeline.schedule import RunReport
+from autosing.pipeline.schedule import RunReport, Scheduler
 from autosing.pipeline.song import Song
 from autosing.pipeline.stage import NOT_IN_DEFINITION, FitSource, Row
 from autosing.pipeline.store import DRAFT, TEMPORARY, Store
+from autosing.pipeline.worker import Worker
 from autosing.signal.errors import RowError
 
 ALL = ["probe", "letters", "level", "doubled", "above"]
@@ -189,6 +190,52 @@ def test_what_reads_a_column_is_made_of_the_column_that_is_there(url: str, tmp_p
     for row in Dataset(url).read(["level", "doubled"]):
         np.testing.assert_array_equal(row.values["doubled.doubled"], 2 * row.values["level.level"])
     assert run(url, graph).tasks == 0
+
+
+@dataclass(frozen=True)
+class LateDoubled(Doubled):
+    """Twice the level; when it is first computed, another run gets its turn."""
+
+    meanwhile: list[Callable[[], object]] = field(default_factory=list, metadata=NOT_IN_DEFINITION, hash=False)
+
+    def process(self, songs: Sequence[Song], model: Any) -> list[Row | RowError]:
+        if self.meanwhile:
+            self.meanwhile.pop()()
+        return super().process(songs, model)
+
+
+def test_a_column_whose_input_is_made_anew_meanwhile_is_computed_from_that(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autosing.pipeline.schedule.BACK_OFF_S", (0.0,))
+    graph = graph_of(Interrupted(is_uneven=True), tmp_path / "artefacts")
+    quiet, local = Progress(0, quiet=True), RunOptions(executor="local")
+    process(Dataset(url), graph, ["level"], local, progress=quiet)
+
+    def other() -> None:
+        assert process(Dataset(url), graph, ["level"], local, {0: ["level"], 1: ["level"]}, quiet).exit_code == 0
+
+    late = Graph({**graph.instances, "doubled": Instance("doubled", "doubled", LateDoubled(meanwhile=[other]))})
+    process(Dataset(url), late, ["doubled"], local, progress=quiet)
+    process(Dataset(url), late, ["doubled"], local, progress=quiet)
+    for row in Dataset(url).read(["level", "doubled"]):
+        np.testing.assert_array_equal(row.values["doubled.doubled"], 2 * row.values["level.level"])
+
+
+def test_what_is_asked_for_again_is_computed_though_another_run_makes_what_else_is_due(tmp_path: Path) -> None:
+    url = toy_dataset(str(tmp_path / "set"), partitions=1)
+    graph = toy_graph(url)
+    run(url, graph)
+    Store(url).remove("0", "letters.parquet")
+    scheduler, worker = Scheduler(Dataset(url), graph, ALL, {0: ["level"]}), Worker(url)
+    run(url, graph)
+    computed: list[str] = []
+    while task := scheduler.next_task():
+        result = worker.run(graph, task, {}).result
+        assert result
+        scheduler.finished(task, result)
+        computed += result.instances
+    assert "level" in computed and not scheduler.report.failed
 
 
 def test_an_artefact_that_another_run_has_fitted_meanwhile_stays(tmp_path: Path) -> None:

@@ -30,8 +30,14 @@ def leave(path: Path, is_old: bool = True) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"half")
     if is_old:
-        os.utime(path, ns=(DAYS_AGO_NS, DAYS_AGO_NS))
+        age(path)
     return str(path)
+
+
+def age(*paths: Path) -> None:
+    """Makes files and folders look days older."""
+    for path in paths:
+        os.utime(path, ns=(DAYS_AGO_NS, DAYS_AGO_NS))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -53,8 +59,8 @@ def leftovers(songs: Path) -> set[str]:
     reference = songs / "9" / "reference.parquet"
     reference.parent.mkdir()
     shutil.copy(songs.parent / "donor" / "0" / "reference.parquet", reference)
-    os.utime(reference, ns=(DAYS_AGO_NS, DAYS_AGO_NS))
-    leave(songs / "models" / ".tmp-units" / "inner" / "half.npy")
+    inner = Path(leave(songs / "models" / ".tmp-units" / "inner" / "half.npy")).parent
+    age(reference, inner, inner.parent)
     return {
         leave(songs / "0" / ".tmp-level.parquet.12-0123abcd"),
         leave(songs / "9" / ".tmp-index.parquet.12-0123abcd"),
@@ -102,6 +108,15 @@ def test_a_set_without_leftovers_is_left_as_it_is(songs: Path) -> None:
     assert files(songs) == before and verify(str(songs)).findings == []
 
 
+def test_the_empty_folder_of_a_fit_that_has_just_begun_stays(songs: Path) -> None:
+    begun, killed = songs / "models" / ".tmp-units", songs / "models" / ".tmp-tokens"
+    begun.mkdir()
+    killed.mkdir()
+    age(killed)
+    assert [o.parts[-1] for o in sweep(str(songs))] == [killed.name]
+    assert begun.exists() and not killed.exists()
+
+
 def test_a_link_to_a_folder_elsewhere_is_not_followed(songs: Path, tmp_path: Path) -> None:
     kept = leave(tmp_path / "elsewhere" / "kept.npy")
     (songs / "models" / ".tmp-units").symlink_to(tmp_path / "elsewhere")
@@ -137,6 +152,7 @@ def test_scratch_of_a_build_goes_once_its_set_is_complete(tmp_path: Path, is_com
     spec = replace(SAMPLES["acoustic"], valid_songs=1)
     construct_dataset([write_toy(tmp_path / "toy", [built_songs(4)])], str(out), spec)
     scratch = Path(leave(out / f".build-{'0' * 32}" / "0-0.bin")).parent
+    age(scratch)
     temporary = Path(leave(out / ".tmp-train-00000.tar.12-0123abcd"))
     leave(out / "train-00099.tar")
     if not is_complete:

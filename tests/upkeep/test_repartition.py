@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import uuid
@@ -269,6 +270,16 @@ def test_a_target_that_holds_something_or_lies_in_the_source_is_refused(songs: P
     for target in (songs, songs / "new", tmp_path):
         with pytest.raises(UsageError, match="lie in each other; give a folder elsewhere"):
             repartition(str(songs), str(target))
+
+
+@pytest.mark.parametrize("host", [socket.gethostname(), "elsewhere"], ids=["here", "elsewhere"])
+def test_a_run_that_was_killed_at_its_first_write_is_begun_again(songs: Path, tmp_path: Path, host: str) -> None:
+    left = tmp_path / "out" / f".tmp-repartition-unfinished.json.{host}.{2**22 + 1}-0123abcd"
+    left.parent.mkdir()
+    left.write_text("{")
+    repartition(str(songs), str(tmp_path / "out"))
+    assert rows(tmp_path / "out") == rows(songs)
+    assert left.exists() == (host == "elsewhere")
 
 
 def test_an_id_of_two_partitions_is_refused(songs: Path, tmp_path: Path) -> None:

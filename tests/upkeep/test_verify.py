@@ -228,7 +228,7 @@ def test_leftovers_of_killed_runs_are_found_once_they_are_old(songs: Path) -> No
     fit.mkdir()
     (fit / "half.npy").write_bytes(b"half")
     assert found(songs) == []
-    for path in (*left, fit / "half.npy"):
+    for path in (*left, fit / "half.npy", fit):
         os.utime(path, ns=(DAYS_AGO_NS, DAYS_AGO_NS))
     told = found(songs)
     assert {f.file for f in told} == {str(path) for path in (*left, fit)}

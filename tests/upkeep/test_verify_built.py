@@ -155,7 +155,7 @@ def test_foreign_files_and_old_leftovers_are_found(built: Path) -> None:
     for left in (scratch / "0-0.bin", built / ".tmp-train-00000.tar.12-0123abcd"):
         left.write_bytes(b"half")
     assert {Path(f.file).name for f in verify(str(built)).findings} == {"train-00099.tar", "notes.txt"}
-    for left in (scratch / "0-0.bin", built / ".tmp-train-00000.tar.12-0123abcd"):
+    for left in (scratch / "0-0.bin", scratch, built / ".tmp-train-00000.tar.12-0123abcd"):
         os.utime(left, ns=(DAYS_AGO_NS, DAYS_AGO_NS))
     told = {Path(f.file).name: f.way_out for f in verify(str(built)).findings}
     assert told.pop("notes.txt") == told.pop("train-00099.tar") == "delete it, or move it elsewhere"

@@ -96,7 +96,8 @@ class JobServer:
             DataError: there is no such job, or the head stays out of reach.
         """
         self.status(id)
-        log, heard = _Log(self._client, id, write), time.monotonic()
+        log = _Log(self._client, id, write)
+        lost: float | None = None
         with self._explained():
             while True:
                 try:
@@ -104,12 +105,15 @@ class JobServer:
                     found = self._client.get_job_info(id)
                     if found.status.is_terminal():
                         return _exit_code(found)
-                    heard = time.monotonic()
+                    lost = None
                 except (OSError, RuntimeError) as error:
                     # A head that was started anew knows nothing of the job.
                     if "does not exist" in str(error):
                         raise
-                    if time.monotonic() - heard > self._patience_s:
+                    # A connection that breaks was there until now, however long nothing was told.
+                    if lost is None or log.heard > lost:
+                        lost = time.monotonic()
+                    if time.monotonic() - lost > self._patience_s:
                         raise DataError(
                             f"{self.address} is out of reach since {self._patience_s:.0f} s ({error}); while it lives "
                             f"the job goes on: autosing submit --attach {id} --address {self.address}"
@@ -139,11 +143,16 @@ class JobServer:
 
 
 class _Log:
-    """A job's log, of which a part was written already."""
+    """A job's log, of which a part was written already.
+
+    Attributes:
+        heard: when something was told last, by `time.monotonic`.
+    """
 
     def __init__(self, client: Any, id: str, write: Callable[[str], object]) -> None:
         self._client, self._id, self._write = client, id, write
         self._written = 0
+        self.heard = float("-inf")
 
     async def follow(self) -> None:
         """Writes what is new until the log ends or the connection does; the server tells a log from its beginning."""
@@ -152,6 +161,7 @@ class _Log:
         seen = 0
         try:
             async for text in self._client.tail_job_logs(self._id):
+                self.heard = time.monotonic()
                 new = text[max(self._written - seen, 0) :]
                 seen += len(text)
                 self._written = max(self._written, seen)

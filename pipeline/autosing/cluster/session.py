@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,13 +37,25 @@ def ray_session(
 
     own = not ray.is_initialized()
     if own:
-        _start(address, cpus, {"env_vars": dict(variables or {})})
+        with _listeners_kept():
+            _start(address, cpus, {"env_vars": dict(variables or {})})
     try:
         total = ray.cluster_resources()  # type: ignore[no-untyped-call]
         yield total.get("CPU", 1.0), total.get("GPU", 0.0)
     finally:
         if own:
             ray.shutdown()
+
+
+@contextmanager
+def _listeners_kept() -> Iterator[None]:
+    """Gives SIGTERM back to who listened before: Ray, when it starts, makes it end the process at once."""
+    former = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(former) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, former)
 
 
 def _start(address: str | None, cpus: int | None, environment: dict[str, Any]) -> None:

@@ -116,7 +116,7 @@ class RayFleet(Fleet):
         actor = self._actors.pop(ticket)
         try:
             outcome: Outcome = ray.get(ticket)
-        except ray.exceptions.RayActorError as error:
+        except _endings() as error:
             raise _death(_cause_of_death(actor, error)) from error
         except (ray.exceptions.RuntimeEnvSetupError, ray.exceptions.ActorUnschedulableError) as error:
             raise DataError(f"workers can't be started: {error}") from error
@@ -137,7 +137,7 @@ class RayFleet(Fleet):
 
         try:
             return bool(ray.get(worker.survive.remote(self._graph, task, ids)))
-        except ray.exceptions.RayActorError:
+        except _endings():
             return False
 
     def fit(self, worker: Any, name: str) -> AutosingError | None:
@@ -145,9 +145,16 @@ class RayFleet(Fleet):
 
         try:
             error: AutosingError | None = ray.get(worker.fit.remote(self._graph, name))
-        except ray.exceptions.RayActorError as death:
+        except _endings() as death:
             raise _death(death) from death
         return error
+
+
+def _endings() -> tuple[type[Exception], ...]:
+    """Returns what Ray raises in place of what a worker says that is gone; its memory monitor's is of another kind."""
+    import ray
+
+    return ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError
 
 
 def _answer(future: Any) -> Passed | None:
@@ -156,13 +163,14 @@ def _answer(future: Any) -> Passed | None:
 
     try:
         passed: Passed = ray.get(future)
-    except ray.exceptions.RayActorError:
+    except _endings():
         return None
     return passed
 
 
 def _death(error: Any) -> Death:
-    return Death(str(error), error.preempted or _lost_its_node(error), getattr(error, "actor_init_failed", False))
+    lost_its_node = getattr(error, "preempted", False) or _lost_its_node(error)
+    return Death(str(error), lost_its_node, getattr(error, "actor_init_failed", False))
 
 
 def _cause_of_death(actor: Any, error: Any) -> Any:
@@ -176,7 +184,7 @@ def _cause_of_death(actor: Any, error: Any) -> Any:
             break
         except ray.exceptions.GetTimeoutError:
             break
-        except ray.exceptions.RayActorError as verdict:
+        except _endings() as verdict:
             error = verdict
             time.sleep(1)
     if isinstance(error, ray.exceptions.ActorUnavailableError):

@@ -134,7 +134,7 @@ class Scheduler:
         """Takes in a finished task; its partition is looked at again."""
         self.report.add(result)
         self.tell("done", **asdict(replace(result, commits={}, found={})) | {"found": [*result.found]})
-        self._forced.get(task.partition, set()).difference_update(task.names)
+        self._forced.get(task.partition, set()).difference_update(result.commits)
         self._last[task.partition] = task.names
         self._snapshot.committed(task.partition, {**result.commits, **result.found})
         if result.found and self._is_alone:

@@ -9,7 +9,7 @@ from functools import cached_property
 from autosing.pipeline.catalogue import Catalogue, Entry
 from autosing.pipeline.columnfile import read_record
 from autosing.pipeline.dataset import INDEX, Dataset, Partition
-from autosing.pipeline.listing import Mark, list_partition
+from autosing.pipeline.listing import ENDING, Mark, list_partition, mark_of
 from autosing.pipeline.record import Record
 from autosing.pipeline.store import Stamp
 from autosing.signal.errors import AutosingError
@@ -105,8 +105,19 @@ class Snapshot:
             self._add(number, instance, commit.record)
 
     def look_again(self, number: int) -> None:
-        """Lists a partition anew, since somebody may have changed it."""
-        self._listing[number] = list_partition(self._store, number)
+        """Lists a partition anew, since somebody may have changed it.
+
+        A listing may lag behind: a known file that it does not show, or shows otherwise, is looked at itself.
+        """
+        listed = list_partition(self._store, number)
+        for instance, known in self._listing[number].items():
+            if listed.get(instance) != known:
+                found = mark_of(self._store, str(number), f"{instance}{ENDING}")
+                if found:
+                    listed[instance] = found
+                else:
+                    listed.pop(instance, None)
+        self._listing[number] = listed
 
     def save(self) -> None:
         """Writes the catalogue where so many records were read that this spares the next run more than it costs."""

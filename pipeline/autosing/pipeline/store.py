@@ -25,6 +25,7 @@ import pyarrow.fs as pafs
 
 from autosing.pipeline.bucket import ANYTHING, Bucket
 from autosing.pipeline.bucket_address import BucketAddress
+from autosing.pipeline.store_errors import Unreachable
 from autosing.signal.errors import DataError, UsageError
 
 TEMPORARY = ".tmp-"
@@ -300,9 +301,17 @@ class Draft:
     def _upload(self, over: str | None) -> bool:
         if over != ANYTHING and self._version() != over:
             return False
-        # Outside a transaction, closing a file publishes what was sent so far, also when an exception closes it.
-        with self.scratch.open("rb") as source, self.store.foreign.transaction:
-            shutil.copyfileobj(source, self.store.foreign.open(self.target, "wb"), 8 << 20)
+        foreign = self.store.foreign
+        try:
+            # Outside a transaction, closing a file publishes what was sent so far, also when an exception closes it.
+            # Inside, it must be closed before the transaction ends: only then all was sent that is to be published.
+            with foreign.transaction, self.scratch.open("rb") as source, foreign.open(self.target, "wb") as sink:
+                shutil.copyfileobj(source, sink, 8 << 20)
+        except OSError:
+            raise
+        except Exception as error:  # A file system has errors of its own: those of gs:// are no OSErrors.
+            told = f"{type(error).__name__}: {error}"
+            raise Unreachable(f"{self.target} can't be written ({told}); run the same command again") from error
         return True
 
     def _version(self) -> str | None:

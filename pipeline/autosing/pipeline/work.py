@@ -19,6 +19,7 @@ from autosing.pipeline.plan import has_probed, key_now, plan_partition
 from autosing.pipeline.record import ColumnDigest, Record
 from autosing.pipeline.snapshot import Commit
 from autosing.pipeline.store import Draft, Stamp
+from autosing.pipeline.store_errors import Changed
 from autosing.signal.errors import DataError
 
 
@@ -74,7 +75,7 @@ class Group:
         self._versions = {n: self.partition.store.version(self.partition.folder, f"{n}.parquet") for n in self.names}
         if self._take_what_is_made():
             return self.result
-        stamp = self._index_stamp()
+        stamp, self._inputs = self._index_stamp(), self._input_versions()
         if PROBE in self.names:
             self.partition.ids()  # Refuses null, empty and repeated ones.
         self.partition.store.remove_leftovers(self.partition.folder, [f"{name}.parquet" for name in self.names])
@@ -145,7 +146,11 @@ class Group:
         index: dict[str, Any],
         journal: Journal,
     ) -> None:
-        records = self._input_records()
+        records = {n: record for n in self._inputs if (record := self.partition.record(n)) is not None}
+        # The values that were computed are of the files that were there before, and the records of these.
+        if changed := [n for n, version in self._input_versions().items() if version != self._inputs[n]]:
+            place = self.partition.store.path(self.partition.folder, f"{changed[0]}.parquet")
+            raise Changed(f"{place} was written again while it was read; run the same command again")
         if PROBE not in self.names and not has_probed(self.partition, records[PROBE]):
             raise self._index_changed()
         for name, writer in writers.items():
@@ -228,11 +233,11 @@ class Group:
             },
         )
 
-    def _input_records(self) -> dict[str, Record]:
-        addresses = [a for n in self.names for a in self.graph.reads(n)]
+    def _input_versions(self) -> dict[str, str | None]:
+        """Returns the version of each column file that the pass reads, or whose record it does."""
+        addresses = [a for n in self._pass.computed for a in self.graph.reads(n)]
         needed = {PROBE, *(split_address(a)[0] for a in addresses)} - {INDEX} - set(self.names)
-        found = {n: self.partition.record(n) for n in needed}
-        return {n: record for n, record in found.items() if record is not None}
+        return {n: self.partition.store.version(self.partition.folder, f"{n}.parquet") for n in sorted(needed)}
 
     def _index_stamp(self) -> Stamp:
         stamp = self.partition.index_stamp()

@@ -10,12 +10,13 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from autosing.pipeline.construct.inputs import NamedDataset, Needs
+from autosing.pipeline.construct.inputs import NamedDataset, Needs, digests, fresh_records
 from autosing.pipeline.construct.selection import Drop, Sample, Selector
 from autosing.pipeline.construct.split import singer_of
 from autosing.pipeline.construct.tar import npz
-from autosing.pipeline.dataset import Partition, SongRow
+from autosing.pipeline.dataset import Partition, SongRow, split_address
 from autosing.pipeline.store import Store
+from autosing.signal.errors import StaleColumn
 from autosing.signal.fingerprint import Landmarks, landmarks_of
 
 WRITE_BYTES = 1 << 20
@@ -60,11 +61,21 @@ class Part:
 
 @dataclass(frozen=True)
 class PartTask:
-    """The work of pass 1 on one partition; small, as it travels to a worker."""
+    """The work of pass 1 on one partition; small, as it travels to a worker.
+
+    Args:
+        needs: the columns.
+        source: the data set.
+        partition: number of the partition.
+        digests: address -> digest that its column had when the inputs were checked.
+        scratch_url: where the part goes.
+        name: of the part.
+    """
 
     needs: Needs
     source: NamedDataset
     partition: int
+    digests: Mapping[str, str]
     scratch_url: str
     name: str
 
@@ -86,6 +97,9 @@ def write_part(task: PartTask) -> Part:
 
     The samples are not forced to the disk, which would double the time: what a crash of the machine tears is too short,
     is noticed by that and is done again.
+
+    Raises:
+        StaleColumn: a column is another one than when the inputs were checked.
     """
     scratch = Store(task.scratch_url)
     selector = Selector(task.needs, task.source)
@@ -98,12 +112,22 @@ def write_part(task: PartTask) -> Part:
         writer = _Writer(selector, file, drops_file)
         for row in partition.rows(task.needs.read(task.source)):
             writer.add(row)
+    _check_unchanged(task, partition)
     with scratch.writing(f"{task.name}.npz") as path, path.open("wb") as file:
         file.writelines(npz(writer.index()))
     part = writer.part(task.name)
     with scratch.writing(f"{task.name}.json") as path:
         path.write_text(json.dumps(asdict(part)), encoding="utf-8")
     return part
+
+
+def _check_unchanged(task: PartTask, partition: Partition) -> None:
+    now = digests(task.digests, fresh_records(partition, [split_address(a)[0] for a in task.digests]))
+    if changed := [address for address, digest in now.items() if digest != task.digests[address]]:
+        raise StaleColumn(
+            f"partition {partition.number} of {partition.store.url}: {', '.join(changed)} changed while the set was "
+            "built from it; build again"
+        )
 
 
 class _Writer:

@@ -156,19 +156,17 @@ class _Build:
         # Tasks travel: a data set without the list of its partitions is small.
         lean = [replace(source, dataset=Dataset(source.dataset.url)) for source in self.sources]
         tasks = [
-            PartTask(self.inputs.needs, lean[i], partition.number, self.scratch.url, f"{i}-{partition.number}")
+            PartTask(self.inputs.needs, lean[i], number, digests, self.scratch.url, f"{i}-{number}")
             for i, source in enumerate(self.sources)
-            for partition in source.dataset.partitions
+            for number, digests in self.inputs.fingerprint[source.name].items()
         ]
         return self._resume(pool, "encode", write_part, tasks, [finished_part(self.scratch, t.name) for t in tasks])
 
     def _write(self, pool: Workers, parts: Sequence[Part], samples: dict[Split, Catalogue]) -> dict[Split, list[Shard]]:
-        files, key = tuple(part.file for part in parts), self.target.key
+        files, note = tuple(part.file for part in parts), self.target.note
         tasks = {
             split: [
-                ShardTask(
-                    self.out.url, self.scratch.url, files, f"{split}-{n:05}", f"{key}-{split}-{n:05}.json", chosen
-                )
+                ShardTask(self.out.url, self.scratch.url, files, name := f"{split}-{n:05}", note(name), chosen)
                 for n, chosen in enumerate(divided(samples[split], self.spec.shard_bytes))
             ]
             for split in SPLITS

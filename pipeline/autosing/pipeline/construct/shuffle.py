@@ -120,9 +120,12 @@ def finished_shard(task: ShardTask) -> Shard | None:
     told = Store(task.scratch_url).read_text(task.note)
     if told is None:
         return None
-    shard = Shard(**json.loads(told))
-    stamp = Store(task.out_url).stamp(shard.path)
-    return shard if stamp and stamp.size == shard.bytes else None
+    shard, out = Shard(**json.loads(told)), Store(task.out_url)
+    stamp = out.stamp(shard.path)
+    if stamp is None or stamp.size != shard.bytes or out.stamp(shard.index) is None:
+        return None
+    with out.open(shard.index) as index:
+        return shard if _digest(index.read()) == shard.digest else None
 
 
 def write_shard(task: ShardTask) -> Shard:
@@ -144,11 +147,16 @@ def write_shard(task: ShardTask) -> Shard:
         samples=len(task.samples),
         seconds=int(task.samples.length_ms.sum(dtype=np.int64)) / 1000,
         bytes=size + len(end(size)),
-        digest=hashlib.blake2b(index, digest_size=16).hexdigest(),
+        digest=_digest(index),
     )
     with scratch.writing(task.note) as path:
         path.write_text(json.dumps(asdict(shard)))
     return shard
+
+
+def _digest(index: bytes) -> str:
+    """Returns what tells a shard from any other: the index holds the keys and checksums of all its samples."""
+    return hashlib.blake2b(index, digest_size=16).hexdigest()
 
 
 def _index(samples: Catalogue, crcs: Sequence[int]) -> dict[str, npt.NDArray[Any]]:

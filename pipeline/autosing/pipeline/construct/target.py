@@ -17,6 +17,7 @@ from autosing.signal.errors import UsageError
 
 SCRATCH = ".build-"
 SHARD_FILE = re.compile(rf"({'|'.join(SPLITS)})-\d{{5,}}\.(tar|idx\.npz)")
+_NOTE = re.compile(rf"[0-9a-f]+-(?:{'|'.join(SPLITS)})-\d{{5,}}\.json")
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,22 @@ class Target:
                 return False
         return True
 
+    def note(self, shard: str) -> str:
+        """Returns the name of the file in the scratch folder that says that a shard is finished."""
+        return f"{self.key}-{shard}.json"
+
     def prepare(self) -> None:
-        """Makes the scratch folder and removes what other builds left; what this one left is kept."""
+        """Makes the scratch folder and removes what other builds left; what this one left is kept.
+
+        Builds that differ in seed or splits share parts. Their shards have the same names, so that a note that one is
+        finished is true only until another build begins.
+        """
         scratch = Path(self.scratch.path())
         self._clean(keep=scratch.name)
         scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in self.scratch.files():
+            if _NOTE.fullmatch(name) and not name.startswith(self.key):
+                self.scratch.remove(name)
 
     def publish(self, manifest: Manifest) -> None:
         """Makes the set complete, and removes shards that are not its own and the scratch folder."""

@@ -94,7 +94,7 @@ class Orphans:
         """Yields the orphans in a built set whose manifest names the files `own`."""
         for entry in self._store.entries():
             if entry.is_folder and _SCRATCH_FOLDER.fullmatch(entry.name):
-                yield from self._folder((entry.name,), "scratch of a build that was killed")
+                yield from self._folder((), entry, "scratch of a build that was killed")
             elif entry.is_folder:
                 yield self._foreign((entry.name,), entry, "a folder in a built set")
             elif entry.name not in (MANIFEST, DROPS, *own):
@@ -116,20 +116,22 @@ class Orphans:
             parts, entry.is_folder, entry.size, f"a foreign {'folder' if entry.is_folder else 'file'}: {told}", False
         )
 
-    def _folder(self, parts: tuple[str, ...], told: str) -> Iterator[Orphan]:
+    def _folder(self, place: tuple[str, ...], entry: Entry, told: str) -> Iterator[Orphan]:
+        parts = (*place, entry.name)
         if self._store.is_local and Path(self._store.path(*parts)).is_symlink():
             yield Orphan(parts, True, 0, "a link to a foreign folder", False)
             return
-        inside = list(_all_files(self._store, parts))
-        if all(e.mtime_ns < self._youngest_ns for e in inside):
-            yield Orphan(parts, True, sum(e.size for e in inside), told, True)
+        # A folder that was just made is empty, so that its own time counts, too.
+        all_of_it = [entry, *_inside(self._store, parts)]
+        if all(e.mtime_ns < self._youngest_ns for e in all_of_it):
+            yield Orphan(parts, True, sum(e.size for e in all_of_it if not e.is_folder), told, True)
 
     def _in_models(self) -> Iterator[Orphan]:
         for entry in self._store.entries(MODELS):
             if not entry.is_folder:
                 yield from self._file((MODELS,), entry)
             elif entry.name.startswith(TEMPORARY):
-                yield from self._folder((MODELS, entry.name), "left by a fit that was killed")
+                yield from self._folder((MODELS,), entry, "left by a fit that was killed")
 
     def _unborn(self, folder: str) -> Iterator[Orphan]:
         """Yields what is in a folder without an index; columns there have lost it, and are no orphans."""
@@ -157,9 +159,8 @@ def _is_reference(store: Store, folder: str) -> bool:
         return False
 
 
-def _all_files(store: Store, parts: tuple[str, ...]) -> Iterator[Entry]:
+def _inside(store: Store, parts: tuple[str, ...]) -> Iterator[Entry]:
     for entry in store.entries(*parts):
+        yield entry
         if entry.is_folder:
-            yield from _all_files(store, (*parts, entry.name))
-        else:
-            yield entry
+            yield from _inside(store, (*parts, entry.name))

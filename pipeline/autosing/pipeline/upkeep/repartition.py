@@ -103,7 +103,9 @@ def _begun(target: Store, plan: Repartitioned) -> Repartitioned:
     for name in (UNFINISHED, REPARTITION):
         if (text := target.read_text(name)) is not None:
             return _same(target.path(name), text, plan)
-    if target.entries():
+    # A run that was killed at once has left half of the note that it began.
+    target.remove_leftovers("", [UNFINISHED])
+    if any(not entry.name.startswith(f"{TEMPORARY}{UNFINISHED}.") for entry in target.entries()):
         raise UsageError(f"{target.url} holds something already; give a new folder")
     plan.write(target, UNFINISHED)
     return plan
