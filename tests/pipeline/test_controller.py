@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_stages import Doubled, Letters, Level, column_values, toy_dataset
+from toy_stages import Doubled, Letters, Level, column_values, toy_dataset, toy_graph
 
-from autosing.pipeline.controller import Controller
+from autosing.pipeline.controller import TRIALS, Controller
 from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.fleet import Death, Fleet, Limits, Shape
 from autosing.pipeline.graph import Graph, Instance
@@ -27,6 +27,7 @@ from autosing.pipeline.worker import Outcome, Worker
 from autosing.signal.errors import AutosingError, DataError, UsageError
 
 ALL = ["probe", "letters", "level", "doubled"]
+DEATH = Death("it died")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class PaperFleet(Fleet):
     together: list[set[float]] = field(default_factory=list)
     clock_s: float = 0.0
     on_wait: Callable[[], None] = lambda: None
+    fits: bool = False
     _n: int = 0
 
     def now_s(self) -> float:
@@ -103,7 +105,7 @@ class PaperFleet(Fleet):
         return True
 
     def fit(self, worker: Hand, name: str) -> AutosingError | None:
-        return None
+        return Worker(self.url).fit(self.graph, name) if self.fits else None
 
 
 def graph_of(level: Stage) -> Graph:
@@ -219,6 +221,42 @@ def test_what_a_worker_committed_before_it_died_is_not_done_again(url: str, expe
     controller, fleet = controller_of(url, Level(), fate=fate)
     controller.run()
     assert fleet.done == [] and column_values(url) == expected
+
+
+@pytest.mark.parametrize("ends_alone", [1, TRIALS - 1, TRIALS])
+def test_a_song_is_to_blame_only_where_it_ends_workers_whenever_it_is_alone(url: str, ends_alone: int) -> None:
+    deaths = iter([True] * ends_alone)
+    controller, fleet = controller_of(url, Level())
+    fleet.fate = lambda task: None if controller._poison.get(task.partition) or task.partition != 3 else DEATH
+    fleet.survives = lambda worker, task, ids: not next(deaths, False)  # type: ignore[method-assign]
+    controller.run()
+    if ends_alone < TRIALS:
+        assert list(controller.scheduler.report.failed) == [3]
+        assert controller.scheduler.report.failed[3].endswith(
+            "run the same command again, before which nothing is fitted"
+        )
+    else:
+        assert controller.scheduler.report.failed == {}
+        assert [*controller._poison[3].values()] == ["the process died while this song was being processed"]
+
+
+def test_nothing_is_fitted_where_a_partition_failed_by_what_may_pass(tmp_path: Path) -> None:
+    url = toy_dataset(str(tmp_path / "other"), partitions=3)
+    for fate, message in (
+        (lambda task: DEATH if task.partition == 1 else None, "workers die again and again"),
+        (lambda task: None, ""),
+    ):
+        graph = toy_graph(url)
+        scheduler = Scheduler(Dataset(url), graph, ["above"])
+        fleet = PaperFleet(url, graph, Shape(2, 0), fate, fits=True)
+        Controller(scheduler, Progress(0, quiet=True), fleet, Limits(), threading.Event()).run()
+        assert message in "".join(scheduler.report.failed.values())
+        assert scheduler.report.fits == ([] if message else ["above"])
+    undisturbed = toy_dataset(str(tmp_path / "undisturbed"), partitions=3)
+    process(
+        Dataset(undisturbed), toy_graph(undisturbed), ["above"], RunOptions("local"), progress=Progress(0, quiet=True)
+    )
+    assert column_values(url) == column_values(undisturbed)
 
 
 def test_a_worker_that_can_not_be_started_ends_the_run(url: str) -> None:

@@ -21,6 +21,8 @@ from autosing.signal.errors import DataError
 
 DEATHS_BEFORE_BISECTION = 3
 MOST_KILLERS = 8
+TRIALS = 3
+"""How often a song must end a worker alone: workers die of other things, too, while one is looked for."""
 LOOK_EVERY_S = 5.0
 LOOKED_AT_ONCE = 256
 """So many partitions are planned at most before the controller looks again whether a worker is done."""
@@ -166,7 +168,7 @@ class Controller:
         ids = [i for i in self.scheduler.dataset.partition(task.partition).ids() if (ANY, i) not in poison]
         killer = self._bisect(task, ids) if len(poison) < MOST_KILLERS else None
         if killer is None:
-            self.scheduler.failed(task, "its workers die again and again, and no single song is the cause")
+            self.scheduler.failed(task, "its workers die again and again, and no single song is the cause", True)
             return
         self.progress.say(f"partition {task.partition}: the song {killer!r} kills its worker; it is left out")
         poison[ANY, killer] = "the process died while this song was being processed"
@@ -177,7 +179,7 @@ class Controller:
         while len(ids) > 1:
             first, second = ids[: len(ids) // 2], ids[len(ids) // 2 :]
             ids = second if self._survives(task, first) else first
-        return None if not ids or self._survives(task, ids) else ids[0]
+        return None if not ids or any(self._survives(task, ids) for _ in range(TRIALS)) else ids[0]
 
     def _survives(self, task: Task, ids: list[str]) -> bool:
         worker = self.fleet.hire(Shape.of(task))

@@ -83,7 +83,7 @@ class IsolatedWorker:
             except Ended as ended:
                 if not suspects.blame(ended):
                     told = f"its process {ended.how}, and no song is the cause{ended.way_out}"
-                    return Outcome(failed=told, said=suspects.said)
+                    return Outcome(failed=told, may_pass=True, said=suspects.said)
             else:
                 outcome.said = suspects.said
                 return outcome

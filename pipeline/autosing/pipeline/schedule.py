@@ -105,6 +105,7 @@ class Scheduler:
         self._waiting: list[int] = []
         self._last: dict[int, tuple[str, ...]] = {}
         self._is_alone = True
+        self._may_pass = False
         self._saved = time.monotonic()
 
     @property
@@ -150,10 +151,19 @@ class Scheduler:
         random.shuffle(order)
         self._open = deque(order)
 
-    def failed(self, task: Task, message: str) -> None:
-        """Takes in that a partition can't be processed; the others go on."""
-        self.report.failed[task.partition] = message
-        self.tell("failed", partition=task.partition, reason=message)
+    def failed(self, task: Task, message: str, may_pass: bool = False) -> None:
+        """Takes in that a partition can't be processed; the others go on.
+
+        Args:
+            task: what was tried.
+            message: why.
+            may_pass: whether it may be possible next time, as nothing is known to be wrong with the partition. Until
+                then nothing is fitted: it would be on other songs than where nothing had happened.
+        """
+        self._may_pass |= may_pass
+        told = f"{message}; run the same command again, before which nothing is fitted" if may_pass else message
+        self.report.failed[task.partition] = told
+        self.tell("failed", partition=task.partition, reason=told)
 
     def again(self, task: Task) -> None:
         """Puts a task's partition back to be planned anew."""
@@ -167,6 +177,8 @@ class Scheduler:
 
     def next_fit(self) -> str | None:
         """Returns an instance whose artefact can be fitted now: everything it reads is fresh wherever possible."""
+        if self._may_pass:
+            return None
         for name in self.graph.closure(self.targets):
             if self.graph.fit_reason(name) and all(self.graph.definition(i) for i in self.graph.inputs(name)):
                 return name if self._waiting else None

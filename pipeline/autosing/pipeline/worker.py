@@ -22,10 +22,19 @@ from autosing.signal.errors import AutosingError, DataError, UsageError
 
 @dataclass
 class Outcome:
-    """What a worker says of a task: a result, that it failed, or that the run must end; and what befell it."""
+    """What a worker says of a task: a result, that it failed, or that the run must end; and what befell it.
+
+    Args:
+        result: what was committed.
+        failed: why nothing was.
+        may_pass: whether that may not be so next time, see `Scheduler.failed`.
+        fatal: why the run must end.
+        said: what befell it.
+    """
 
     result: GroupResult | None = None
     failed: str = ""
+    may_pass: bool = False
     fatal: AutosingError | None = None
     said: list[str] = field(default_factory=list)
 
@@ -61,7 +70,8 @@ class Worker:
         except OSError as error:
             if message := refusal(error, self._dataset.url):
                 return Outcome(fatal=DataError(message))
-            return Outcome(failed=str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}")
+            told = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+            return Outcome(failed=told, may_pass=True)
         except UsageError as error:
             return Outcome(fatal=error)
         except AutosingError as error:
@@ -112,7 +122,7 @@ def settle(scheduler: Scheduler, task: Task, outcome: Outcome, progress: Progres
     if outcome.fatal:
         raise outcome.fatal
     if outcome.result is None:
-        scheduler.failed(task, outcome.failed)
+        scheduler.failed(task, outcome.failed, outcome.may_pass)
         progress.say(f"partition {task.partition}: {outcome.failed}")
     else:
         scheduler.finished(task, outcome.result)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from autosing.signal.errors import UsageError
 SOURCES = (f"{REFERENCE}.parquet", f"{INDEX}.parquet")
 """The files of a partition that nobody computes, the one last that makes it a partition."""
 FEWEST = 4
+LISTED_WITHIN_S = 10.0
 AT_ONCE = 8
 T = TypeVar("T")
 File = tuple[int, str]
@@ -145,7 +147,7 @@ def make_songs(url: str, partitions: int, songs: int, seconds: float) -> None:
 
 
 def copy_songs(source: str, target: str) -> None:
-    """Copies a data set without its columns.
+    """Copies a data set without its columns, and waits until its partitions are listed: a run looks for them once.
 
     Raises:
         UsageError: there is none with partitions enough.
@@ -159,6 +161,9 @@ def copy_songs(source: str, target: str) -> None:
     for parts in [(EXCLUDE,), *((p.folder, name) for p in partitions for name in SOURCES)]:
         with suppress(NoSuchFile), here.open(*parts) as file, there.writing(*parts) as copy, copy.open("wb") as written:
             shutil.copyfileobj(file, written)
+    deadline = time.monotonic() + LISTED_WITHIN_S
+    while len(list_partitions(there)) < len(partitions) and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def below(url: str, name: str) -> str:
