@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from toy_sources import audio, brief, cut, songs, take, truths, wav, write
 
+from autosing.pipeline.construct.split import group_of
 from autosing.pipeline.ingest.parts import Recordings, lossless
 from autosing.signal.decode import decode
 from autosing.signal.errors import DataError, RowError, UsageError
@@ -128,6 +129,16 @@ def test_an_offset_without_a_duration_goes_to_the_end(source: Path, url: Path) -
     assert len(samples(audio(url)["a.wav#0.750-end"])) == RATE // 4
 
 
+def test_parts_of_one_recording_can_not_straddle_a_split(source: Path, url: Path) -> None:
+    listed = [{"audio_filepath": f"{n}.wav", "offset": at, "duration": 0.5} for n in "ab" for at in (0, 0.5)]
+    named = {"audio_filepath": "a.wav", "offset": 0.1, "duration": 0.5, "title": "T"}
+    write(source, {"m.jsonl": rows(*listed, named), "a.wav": noise(1.0), "b.wav": noise(1.0)})
+    assert take(source, url).songs == 5
+    groups = {id: group_of("song", id, text) for id, text in songs(url).items()}
+    assert groups["a.wav#0.000-0.500"] == groups["a.wav#0.500-1.000"] == "work a.wav / "
+    assert set(groups.values()) == {"work a.wav / ", "work b.wav / ", "work t / "}
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -224,6 +235,7 @@ def test_cuts_are_parts_with_words_that_count_from_the_cut(source: Path, url: Pa
         "lrc_lyrics": "[00:00.100]can you\n",
         "raw_lyrics": "can you",
         "singer": "ann",
+        "title": "rec.wav",
         "language": "en",
     }
     assert brief(truths(url)["cut-1"]["ref_words"]) == [("can", 100, 400, 0), ("you", 500, 750, 0)]
@@ -251,7 +263,7 @@ def test_supervisions_are_lines_in_order_and_several_speakers_are_none(source: P
     second |= {"start": 0.8, "duration": 0.2, "alignment": {"word": [{"symbol": "me", "start": 0.8, "duration": 0.1}]}}
     write(source, {"cuts.jsonl": rows(cut(supervisions=[second, first])), "rec.wav": noise(2.0)})
     result = take(source, url)
-    assert songs(url)["cut-1"] == {"raw_lyrics": "can you\nme too", "language": "en"}
+    assert songs(url)["cut-1"] == {"raw_lyrics": "can you\nme too", "title": "rec.wav", "language": "en"}
     assert "no ref_words: the line 'me too' has other letters than its timed parts 'me'" in result.problems[0]
 
 
