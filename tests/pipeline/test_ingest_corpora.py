@@ -272,6 +272,16 @@ def test_a_part_of_gtsinger_knows_what_it_is_a_part_of(source: Path, url: Path) 
     assert {(s["title"], s["singer"], s["language"]) for s in songs(url).values()} == {("my love", "EN-Alto-1", "en")}
 
 
+def test_files_of_gtsinger_that_are_links_into_a_cache_keep_their_folders(source: Path, url: Path) -> None:
+    blobs = source.parent / "blobs"
+    blobs.mkdir()
+    for number, path in enumerate(sorted(gtsinger(source).rglob("*.wav"))):
+        path.rename(blobs / f"{number}")
+        path.symlink_to(blobs / f"{number}")
+    assert take(source, url).songs == 2
+    assert {(s["title"], s["singer"], s["language"]) for s in songs(url).values()} == {("my love", "EN-Alto-1", "en")}
+
+
 @pytest.mark.parametrize("content", ["{", '{"word": 1}', json.dumps([GTSINGER_WORDS[1] | {"ph_end": []}]), None])
 def test_a_broken_clip_of_gtsinger_is_told_by_name(source: Path, url: Path, content: str | None) -> None:
     name = "English/EN-Alto-1/Glissando/my love/Control_Group/0000.json"
