@@ -157,7 +157,7 @@ def test_every_drop_is_counted_and_told(tmp_path: Path) -> None:
         ToySong("lengths", 30.0, [(0, 0.1), (1, 25), (25, 26), (29.9, 29.8)], text={"singer": "berta"}),
     ]
     toy = write_toy(tmp_path / "toy", [songs[:6], songs[6:]])
-    (tmp_path / "toy" / "exclude.txt").write_text("out\n")
+    (tmp_path / "toy" / "exclude.txt").write_bytes("\ufeffout\r\n".encode())  # As Windows writes it.
     spec = replace(SPEC, group="singer", max_s=10.0, quality={"quality.loudness_lufs": (-40, -10)}, min_alignment=0.8)
     manifest = construct_dataset([toy], str(tmp_path / "out"), spec)
     assert manifest.drops == {
