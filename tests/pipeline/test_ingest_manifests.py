@@ -12,7 +12,7 @@ import soundfile
 from toy_sources import audio, brief, cut, songs, take, truths, wav, write
 
 from autosing.pipeline.construct.split import group_of
-from autosing.pipeline.ingest.parts import Recordings, lossless
+from autosing.pipeline.ingest.parts import Recordings, is_whole, lossless
 from autosing.signal.decode import decode
 from autosing.signal.errors import DataError, RowError, UsageError
 
@@ -157,6 +157,8 @@ def test_parts_of_one_recording_can_not_straddle_a_split(source: Path, url: Path
         ({"audio_filepath": "a.wav", "words": [1]}, "'words' is no list of objects with start, end and text"),
         ({"audio_filepath": "a.wav", "words": [{"start": 1, "text": "x"}]}, "None is no time in seconds"),
         ('{"audio_filepath": "a.wav"', "m.jsonl:2: it is no JSON ("),
+        ({"audio_filepath": "x" * 300}, "xxx, which can't be looked for (File name too long)"),
+        (r'{"audio_filepath": "a.wav", "text": "oh \ud83d"}', r"m.jsonl:2: it holds half of a character (\ud83d)"),
         ("[1]", "m.jsonl:2: it is no JSON object but a list"),
         ("[" * 50_000, "m.jsonl:2: it is no JSON ("),
     ],
@@ -175,6 +177,11 @@ def test_a_row_in_another_encoding_is_told_by_line(source: Path, url: Path) -> N
     assert result.songs == 1 and "m.jsonl:2: it is no UTF-8" in result.problems[0]
 
 
+def test_a_recording_that_can_not_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RowError, match="can't be read"):
+        is_whole(tmp_path, 1.0)
+
+
 def test_a_damaged_archive_is_refused_by_name(source: Path, url: Path) -> None:
     whole = gzip.compress(rows(*({"audio_filepath": "a.wav", "id": str(i)} for i in range(999))).encode())
     write(source, {"m.jsonl.gz": whole[:-9], "a.wav": wav(1)})
@@ -184,7 +191,7 @@ def test_a_damaged_archive_is_refused_by_name(source: Path, url: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../secret.wav", "{root}/secret.wav", "a/../../secret.wav", "/etc/hostname", "link.wav"]
+    "name", ["../secret.wav", "{root}/secret.wav", "a/../../secret.wav", "/etc/hostname", "link.wav", "LINK.wav"]
 )
 @pytest.mark.parametrize("kind", ["jsonl", "lhotse"])
 def test_a_path_out_of_the_source_ends_the_ingest_before_anything_is_written(

@@ -162,16 +162,25 @@ def named_file(name: str, folders: Sequence[Path], roots: Iterable[Path], where:
 
     Raises:
         OutsideError: it lies outside of `roots`.
-        RowError: there is no such file.
+        RowError: there is no such file, or it can't be looked for.
     """
     if not name or "\0" in name:
         raise RowError(f"{where} names no file: {name!r}")
     allowed = [root.resolve() for root in roots]
-    candidates = [folder / name for folder in folders]  # An absolute name stays what it is.
-    inside = [path for path in candidates if any(path.resolve().is_relative_to(root) for root in allowed)]
+
+    def is_inside(path: Path) -> bool:
+        return any(path.resolve().is_relative_to(root) for root in allowed)
+
+    outside = OutsideError(f"{where} names {name}, which lies outside of {' and '.join(map(str, roots))}")
+    inside = [path for folder in folders if is_inside(path := folder / name)]  # An absolute name stays what it is.
     if not inside:
-        raise OutsideError(f"{where} names {name}, which lies outside of {' and '.join(map(str, roots))}")
-    found = next((path for path in inside if path.is_file()), None) or _in_other_case(inside[0])
+        raise outside
+    try:
+        found = next((path for path in inside if path.is_file()), None) or _in_other_case(inside[0])
+    except OSError as error:
+        raise RowError(f"{where} names {name[:80]}, which can't be looked for ({error.strerror})") from error
+    if found and not is_inside(found):  # What has the name in another case may be a link.
+        raise outside
     if found is None:
         raise RowError(f"{where} names {name}, which does not exist")
     return found
