@@ -143,6 +143,20 @@ def test_an_index_column_split_wins(tmp_path: Path) -> None:
     assert ids == {"train": {"2", "3"}, "valid": {"1"}, "test": {"0"}}
 
 
+@pytest.mark.parametrize("address", ["index.title", "units.units", "align.words"])
+def test_bounds_of_what_is_no_number_are_refused_before_anything_is_read(tmp_path: Path, address: str) -> None:
+    toy = write_toy(tmp_path / "toy", [[ToySong("a", text={"title": "a"})]])
+    with pytest.raises(UsageError, match=rf"quality\.{address}: it is no number that a song has one of"):
+        construct_dataset([toy], str(tmp_path / "out"), replace(SPEC, quality={address: (0, 1)}))
+
+
+def test_a_bound_may_have_a_short_name(tmp_path: Path) -> None:
+    toy = write_toy(tmp_path / "toy", [[ToySong("loud", loudness_lufs=-3), ToySong("a"), ToySong("b")]])
+    spec = replace(SPEC, quality={"loudness_lufs": (-40, -10)})
+    drops = construct_dataset([toy], str(tmp_path / "out"), spec).drops
+    assert drops == {"out of range: quality.loudness_lufs": 1}
+
+
 def test_every_drop_is_counted_and_told(tmp_path: Path) -> None:
     songs = [
         *(ToySong(f"good {i}", text={"singer": "anna"}) for i in range(4)),

@@ -1,7 +1,7 @@
 """What a build reads: the columns of a sample spec, from column files that are fresh and mean the same everywhere."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -81,10 +81,11 @@ def find_needs(spec: SampleSpec, dataset: Dataset) -> Needs:
 
     Raises:
         MissingColumn: a column does not exist.
-        UsageError: a column can't be in a sample.
+        UsageError: a column can't be in a sample, or has no bounds.
     """
     first = dataset.partitions[0]
-    addresses = {name: a if "." in a else dataset.resolve(a) for name, a in spec.columns.items()}
+    addresses = {name: _address(a, dataset) for name, a in spec.columns.items()}
+    spec = replace(spec, quality={_address(a, dataset): bounds for a, bounds in spec.quality.items()})
     columns = {name: _column(first, address) for name, address in addresses.items()}
     for name, column in columns.items():
         if not column.is_series and _is_bytes(column.dtype):
@@ -92,9 +93,20 @@ def find_needs(spec: SampleSpec, dataset: Dataset) -> Needs:
                 f"samples.{spec.name}.columns.{name}: {addresses[name]} holds encoded audio; for audio in the samples "
                 "give the spec `audio: voice` or `audio: mix`"
             )
+    for address in spec.quality:
+        column = _column(first, address)
+        if column.is_series or not (pa.types.is_integer(column.dtype) or pa.types.is_floating(column.dtype)):
+            raise UsageError(
+                f"samples.{spec.name}.quality.{address}: it is no number that a song has one of; give such a column, "
+                "as quality.snr_db"
+            )
     aligned = spec.min_alignment is not None and _has(first, ALIGNMENT)
     heard = FINGERPRINT if _has(first, FINGERPRINT) else None
     return Needs(spec, columns, addresses, ALIGNMENT if aligned else None, heard)
+
+
+def _address(name: str, dataset: Dataset) -> str:
+    return name if "." in name else dataset.resolve(name)
 
 
 def _column(partition: Partition, address: str) -> Column:
