@@ -150,6 +150,14 @@ def test_bounds_of_what_is_no_number_are_refused_before_anything_is_read(tmp_pat
         construct_dataset([toy], str(tmp_path / "out"), replace(SPEC, quality={address: (0, 1)}))
 
 
+def test_alignment_counts_in_every_set_that_has_it(tmp_path: Path) -> None:
+    good, astray = ToySong("good"), ToySong("astray", inlier_ratio=0.2)
+    spoken, sung = (replace(write_toy(tmp_path / name, [[good, astray]]), name=name) for name in ("a spoken", "b sung"))
+    (tmp_path / "a spoken" / "0" / "align.parquet").unlink()
+    manifest = construct_dataset([spoken, sung], str(tmp_path / "out"), replace(SPEC, min_alignment=0.8))
+    assert manifest.drops == {"out of range: align.inlier_ratio": 1}
+
+
 def test_a_bound_may_have_a_short_name(tmp_path: Path) -> None:
     toy = write_toy(tmp_path / "toy", [[ToySong("loud", loudness_lufs=-3), ToySong("a"), ToySong("b")]])
     spec = replace(SPEC, quality={"loudness_lufs": (-40, -10)})
