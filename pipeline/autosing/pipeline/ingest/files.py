@@ -4,6 +4,7 @@ import csv
 import fnmatch
 import io
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -113,6 +114,11 @@ def decode_text(raw: bytes, encodings: Sequence[str] = ("utf-8-sig", "cp1252")) 
         except UnicodeDecodeError:
             continue
     return raw.decode("latin-1")
+
+
+def rows_of(text: str) -> list[str]:
+    """Returns the lines of a text; unlike `splitlines`, not what is between other separators, which texts hold."""
+    return re.split(r"\r\n|\r|\n", text)
 
 
 def table_rows(text: str, where: str, delimiter: str = ",") -> list[dict[str, str]]:
