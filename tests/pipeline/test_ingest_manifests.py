@@ -39,7 +39,7 @@ def test_rows_become_songs_with_what_they_know(source: Path, url: Path) -> None:
     listed = rows(
         {"audio_filepath": "a.wav", "duration": 0.2, "text": "hello", "speaker": 0, "lang": "English", "id": "utt-7"},
         {"audio_filepath": "b.wav", "lyrics": "[00:01.00]stamped", "singer": "ann", "title": "T", "artist": "A"},
-        {"audio_filepath": "c.wav", "lyrics": "not stamped", "split": "test", "text": None},
+        {"audio_filepath": "c.wav", "lyrics": "not stamped", "split": "test", "text": None, "speaker": 3.0},
     )
     assert (
         take(write(source, {"train.json": listed, **{f"{n}.wav": wav(i) for i, n in enumerate("abc")}}), url).songs == 3
@@ -47,7 +47,7 @@ def test_rows_become_songs_with_what_they_know(source: Path, url: Path) -> None:
     assert songs(url) == {
         "utt-7": {"raw_lyrics": "hello", "singer": "0", "language": "en"},
         "b.wav": {"lrc_lyrics": "[00:01.00]stamped", "singer": "ann", "title": "T", "artist": "A"},
-        "c.wav": {"raw_lyrics": "not stamped", "split": "test"},
+        "c.wav": {"raw_lyrics": "not stamped", "split": "test", "singer": "3"},
     }
     assert audio(url)["utt-7"] == wav(0)
 

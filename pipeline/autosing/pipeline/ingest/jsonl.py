@@ -111,7 +111,9 @@ def _interval(values: Mapping[str, Any]) -> tuple[float, float | None]:
 def _text(values: Mapping[str, Any]) -> dict[str, str | None]:
     given = {key: value for key, value in values.items() if value not in (None, "")}
     found = {column: next((given[k] for k in keys if k in given), None) for column, keys in MEANINGS.items()}
-    text = {column: str(value) for column, value in found.items() if isinstance(value, str | int)}
+    # Tables with gaps have numbers of singers as 3.0.
+    whole = {c: int(v) if isinstance(v, float) and v.is_integer() else v for c, v in found.items()}
+    text = {column: str(value) for column, value in whole.items() if isinstance(value, str | int)}
     lyrics = values.get("lyrics")
     if isinstance(lyrics, str) and lyrics.strip():
         text["lrc_lyrics" if parse_lrc(lyrics).lines else "raw_lyrics"] = lyrics
