@@ -22,7 +22,7 @@ from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.settings import DatasetEntry, Project
 from autosing.signal.decode import encode
-from autosing.signal.errors import DataError
+from autosing.signal.errors import DataError, MissingColumn
 from autosing.signal.singer import song
 from autosing.signal.voice import voices
 
@@ -113,6 +113,12 @@ def test_without_fingerprints_copies_straddle_and_nothing_is_told(tmp_path: Path
         held = splits(tmp_path / str(salt), manifest)
         found.add(sum(bool({"a flac", "b ogg", "c trimmed", "d mp3"} & ids) for ids in held.values()))
     assert 2 in found
+
+
+def test_where_one_set_has_fingerprints_all_must(tmp_path: Path) -> None:
+    plain, heard = (processed(tmp_path, n, copies(), s) for n, s in (("a", ("energy",)), ("b", ("energy", "quality"))))
+    with pytest.raises(MissingColumn, match="has no quality; compute it with"):
+        construct_dataset([plain, heard], str(tmp_path / "out"), SPEC)
 
 
 def test_a_number_of_valid_songs_counts_recordings(sets: list[NamedDataset], tmp_path: Path) -> None:

@@ -143,6 +143,28 @@ def test_an_index_column_split_wins(tmp_path: Path) -> None:
     assert ids == {"train": {"2", "3"}, "valid": {"1"}, "test": {"0"}}
 
 
+@pytest.mark.parametrize("address", ["index.title", "units.units", "align.words"])
+def test_bounds_of_what_is_no_number_are_refused_before_anything_is_read(tmp_path: Path, address: str) -> None:
+    toy = write_toy(tmp_path / "toy", [[ToySong("a", text={"title": "a"})]])
+    with pytest.raises(UsageError, match=rf"quality\.{address}: it is no number that a song has one of"):
+        construct_dataset([toy], str(tmp_path / "out"), replace(SPEC, quality={address: (0, 1)}))
+
+
+def test_alignment_counts_in_every_set_that_has_it(tmp_path: Path) -> None:
+    good, astray = ToySong("good"), ToySong("astray", inlier_ratio=0.2)
+    spoken, sung = (replace(write_toy(tmp_path / name, [[good, astray]]), name=name) for name in ("a spoken", "b sung"))
+    (tmp_path / "a spoken" / "0" / "align.parquet").unlink()
+    manifest = construct_dataset([spoken, sung], str(tmp_path / "out"), replace(SPEC, min_alignment=0.8))
+    assert manifest.drops == {"out of range: align.inlier_ratio": 1}
+
+
+def test_a_bound_may_have_a_short_name(tmp_path: Path) -> None:
+    toy = write_toy(tmp_path / "toy", [[ToySong("loud", loudness_lufs=-3), ToySong("a"), ToySong("b")]])
+    spec = replace(SPEC, quality={"loudness_lufs": (-40, -10)})
+    drops = construct_dataset([toy], str(tmp_path / "out"), spec).drops
+    assert drops == {"out of range: quality.loudness_lufs": 1}
+
+
 def test_every_drop_is_counted_and_told(tmp_path: Path) -> None:
     songs = [
         *(ToySong(f"good {i}", text={"singer": "anna"}) for i in range(4)),
@@ -157,7 +179,7 @@ def test_every_drop_is_counted_and_told(tmp_path: Path) -> None:
         ToySong("lengths", 30.0, [(0, 0.1), (1, 25), (25, 26), (29.9, 29.8)], text={"singer": "berta"}),
     ]
     toy = write_toy(tmp_path / "toy", [songs[:6], songs[6:]])
-    (tmp_path / "toy" / "exclude.txt").write_text("out\n")
+    (tmp_path / "toy" / "exclude.txt").write_bytes("\ufeffout\r\n".encode())  # As Windows writes it.
     spec = replace(SPEC, group="singer", max_s=10.0, quality={"quality.loudness_lufs": (-40, -10)}, min_alignment=0.8)
     manifest = construct_dataset([toy], str(tmp_path / "out"), spec)
     assert manifest.drops == {

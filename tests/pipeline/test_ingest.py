@@ -208,6 +208,15 @@ def test_audio_bytes_with_numbers_as_ids_are_taken(source: Path, url: Path) -> N
     assert audio(url) == {"0": wav(0), "1": wav(1)}
 
 
+def test_songs_without_ids_are_told_apart_by_the_folders_of_files_of_one_name(source: Path, url: Path) -> None:
+    for number in range(2):
+        table(source / str(number) / "index.parquet", audio=[wav(2 * number), wav(2 * number + 1)])
+    take(source, url)
+    assert set(songs(url)) == {"0/index/0", "0/index/1", "1/index/0", "1/index/1"}
+    take(source / "0" / "index.parquet", url.with_name("one"))
+    assert set(songs(url.with_name("one"))) == {"index/0", "index/1"}
+
+
 def hugging_face_table(**names: list[str]) -> pa.Table:
     """Returns a table with a song and class labels, as `datasets` writes them."""
     rows = [{"bytes": wav(i), "path": f"{i}.wav"} for i in range(3)]

@@ -57,6 +57,12 @@ def test_rows_of_ljspeech_that_can_not_be_used_are_told_by_line(source: Path, ur
     assert "metadata.csv:4: there is no sound of '../x'" in told and "1 sound file not listed" in told
 
 
+def test_a_separator_of_lines_inside_a_text_of_ljspeech_ends_no_row(source: Path, url: Path) -> None:
+    write(ljspeech(source), {"metadata.csv": "LJ001-0001|a\u2028b|one\x85two\r\nLJ001-0002|three|"})
+    assert take(source, url).n_problems == 0
+    assert [s["raw_lyrics"] for s in songs(url).values()] == ["one\x85two", "three"]
+
+
 def test_an_utterance_of_vctk_is_taken_from_one_microphone(source: Path, url: Path) -> None:
     result = take(vctk(source), url)
     told = {"raw_lyrics": "Please call Stella.", "language": "en"}
@@ -269,6 +275,16 @@ def test_takes_of_a_song_of_gtsinger_share_its_title_and_speech_is_asked_for(sou
 
 def test_a_part_of_gtsinger_knows_what_it_is_a_part_of(source: Path, url: Path) -> None:
     assert take(gtsinger(source) / "English" / "EN-Alto-1", url).songs == 2
+    assert {(s["title"], s["singer"], s["language"]) for s in songs(url).values()} == {("my love", "EN-Alto-1", "en")}
+
+
+def test_files_of_gtsinger_that_are_links_into_a_cache_keep_their_folders(source: Path, url: Path) -> None:
+    blobs = source.parent / "blobs"
+    blobs.mkdir()
+    for number, path in enumerate(sorted(gtsinger(source).rglob("*.wav"))):
+        path.rename(blobs / f"{number}")
+        path.symlink_to(blobs / f"{number}")
+    assert take(source, url).songs == 2
     assert {(s["title"], s["singer"], s["language"]) for s in songs(url).values()} == {("my love", "EN-Alto-1", "en")}
 
 

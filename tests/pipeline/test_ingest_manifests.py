@@ -11,7 +11,8 @@ import pytest
 import soundfile
 from toy_sources import audio, brief, cut, songs, take, truths, wav, write
 
-from autosing.pipeline.ingest.parts import Recordings, lossless
+from autosing.pipeline.construct.split import group_of
+from autosing.pipeline.ingest.parts import Recordings, is_whole, lossless
 from autosing.signal.decode import decode
 from autosing.signal.errors import DataError, RowError, UsageError
 
@@ -38,7 +39,7 @@ def test_rows_become_songs_with_what_they_know(source: Path, url: Path) -> None:
     listed = rows(
         {"audio_filepath": "a.wav", "duration": 0.2, "text": "hello", "speaker": 0, "lang": "English", "id": "utt-7"},
         {"audio_filepath": "b.wav", "lyrics": "[00:01.00]stamped", "singer": "ann", "title": "T", "artist": "A"},
-        {"audio_filepath": "c.wav", "lyrics": "not stamped", "split": "test", "text": None},
+        {"audio_filepath": "c.wav", "lyrics": "not stamped", "split": "test", "text": None, "speaker": 3.0},
     )
     assert (
         take(write(source, {"train.json": listed, **{f"{n}.wav": wav(i) for i, n in enumerate("abc")}}), url).songs == 3
@@ -46,7 +47,7 @@ def test_rows_become_songs_with_what_they_know(source: Path, url: Path) -> None:
     assert songs(url) == {
         "utt-7": {"raw_lyrics": "hello", "singer": "0", "language": "en"},
         "b.wav": {"lrc_lyrics": "[00:01.00]stamped", "singer": "ann", "title": "T", "artist": "A"},
-        "c.wav": {"raw_lyrics": "not stamped", "split": "test"},
+        "c.wav": {"raw_lyrics": "not stamped", "split": "test", "singer": "3"},
     }
     assert audio(url)["utt-7"] == wav(0)
 
@@ -128,6 +129,16 @@ def test_an_offset_without_a_duration_goes_to_the_end(source: Path, url: Path) -
     assert len(samples(audio(url)["a.wav#0.750-end"])) == RATE // 4
 
 
+def test_parts_of_one_recording_can_not_straddle_a_split(source: Path, url: Path) -> None:
+    listed = [{"audio_filepath": f"{n}.wav", "offset": at, "duration": 0.5} for n in "ab" for at in (0, 0.5)]
+    named = {"audio_filepath": "a.wav", "offset": 0.1, "duration": 0.5, "title": "T"}
+    write(source, {"m.jsonl": rows(*listed, named), "a.wav": noise(1.0), "b.wav": noise(1.0)})
+    assert take(source, url).songs == 5
+    groups = {id: group_of("song", id, text) for id, text in songs(url).items()}
+    assert groups["a.wav#0.000-0.500"] == groups["a.wav#0.500-1.000"] == "work a.wav / "
+    assert set(groups.values()) == {"work a.wav / ", "work b.wav / ", "work t / "}
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -146,6 +157,8 @@ def test_an_offset_without_a_duration_goes_to_the_end(source: Path, url: Path) -
         ({"audio_filepath": "a.wav", "words": [1]}, "'words' is no list of objects with start, end and text"),
         ({"audio_filepath": "a.wav", "words": [{"start": 1, "text": "x"}]}, "None is no time in seconds"),
         ('{"audio_filepath": "a.wav"', "m.jsonl:2: it is no JSON ("),
+        ({"audio_filepath": "x" * 300}, "xxx, which can't be looked for (File name too long)"),
+        (r'{"audio_filepath": "a.wav", "text": "oh \ud83d"}', r"m.jsonl:2: it holds half of a character (\ud83d)"),
         ("[1]", "m.jsonl:2: it is no JSON object but a list"),
         ("[" * 50_000, "m.jsonl:2: it is no JSON ("),
     ],
@@ -164,6 +177,11 @@ def test_a_row_in_another_encoding_is_told_by_line(source: Path, url: Path) -> N
     assert result.songs == 1 and "m.jsonl:2: it is no UTF-8" in result.problems[0]
 
 
+def test_a_recording_that_can_not_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RowError, match="can't be read"):
+        is_whole(tmp_path, 1.0)
+
+
 def test_a_damaged_archive_is_refused_by_name(source: Path, url: Path) -> None:
     whole = gzip.compress(rows(*({"audio_filepath": "a.wav", "id": str(i)} for i in range(999))).encode())
     write(source, {"m.jsonl.gz": whole[:-9], "a.wav": wav(1)})
@@ -173,7 +191,7 @@ def test_a_damaged_archive_is_refused_by_name(source: Path, url: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../secret.wav", "{root}/secret.wav", "a/../../secret.wav", "/etc/hostname", "link.wav"]
+    "name", ["../secret.wav", "{root}/secret.wav", "a/../../secret.wav", "/etc/hostname", "link.wav", "LINK.wav"]
 )
 @pytest.mark.parametrize("kind", ["jsonl", "lhotse"])
 def test_a_path_out_of_the_source_ends_the_ingest_before_anything_is_written(
@@ -224,6 +242,7 @@ def test_cuts_are_parts_with_words_that_count_from_the_cut(source: Path, url: Pa
         "lrc_lyrics": "[00:00.100]can you\n",
         "raw_lyrics": "can you",
         "singer": "ann",
+        "title": "rec.wav",
         "language": "en",
     }
     assert brief(truths(url)["cut-1"]["ref_words"]) == [("can", 100, 400, 0), ("you", 500, 750, 0)]
@@ -251,7 +270,7 @@ def test_supervisions_are_lines_in_order_and_several_speakers_are_none(source: P
     second |= {"start": 0.8, "duration": 0.2, "alignment": {"word": [{"symbol": "me", "start": 0.8, "duration": 0.1}]}}
     write(source, {"cuts.jsonl": rows(cut(supervisions=[second, first])), "rec.wav": noise(2.0)})
     result = take(source, url)
-    assert songs(url)["cut-1"] == {"raw_lyrics": "can you\nme too", "language": "en"}
+    assert songs(url)["cut-1"] == {"raw_lyrics": "can you\nme too", "title": "rec.wav", "language": "en"}
     assert "no ref_words: the line 'me too' has other letters than its timed parts 'me'" in result.problems[0]
 
 

@@ -103,6 +103,7 @@ def test_lines_and_words_of_all_tracks_count_from_the_mix(source: Path, url: Pat
         "lrc_lyrics": "[00:00.100]can you\n[00:00.600]me too\n",
         "raw_lyrics": "can you\nme too",
         "singer": "ann",
+        "title": "b.wav",
         "language": "en",
     }
     words = [("can", 100, 400, 0), ("you", 500, 750, 0), ("me", 600, 800, 1), ("too", 800, 1300, 1)]

@@ -152,6 +152,10 @@ def test_an_override_of_another_form_is_refused_with_an_example(override: str) -
         ("f1.method=dio", "the stage 'f1' is unknown; known: align"),
         ("f0.keep=3", r"stages\.f0\.keep: 3 is not true or false"),
         ("f0./x.method=dio", "a label is of letters, digits"),
+        ("f0.fmin_hz=0", "f0: from fmin_hz 0 to fmax_hz 1100: give 0 < fmin_hz < fmax_hz"),
+        ("f0.fmin_hz=2000", "f0: from fmin_hz 2000 to fmax_hz 1100"),
+        ("units.k=70000", "units: k=70000; it must be 1 to 65536"),
+        ("tokens.seed=-1", "tokens: seed=-1; it must be 0 to 2147483647"),
     ],
 )
 def test_an_override_that_does_not_fit_is_refused(override: str, message: str) -> None:

@@ -231,7 +231,7 @@ class Dataset:
     @cached_property
     def excluded(self) -> frozenset[str]:
         """The ids listed in `exclude.txt`, which no build uses."""
-        text = self.store.read_text(EXCLUDE) or ""
+        text = (self.store.read_text(EXCLUDE) or "").removeprefix("\ufeff")  # Which editors put before the first id.
         return frozenset(line.strip() for line in text.splitlines() if line.strip())
 
     def resolve(self, name: str) -> str:

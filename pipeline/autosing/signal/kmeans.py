@@ -24,6 +24,7 @@ Float32s = npt.NDArray[np.float32]
 CPU_WHEEL = "faiss-cpu"
 GPU_WHEELS = ("faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cu11")
 LARGEST_K = 1 << 16
+LARGEST_SEED = (1 << 31) - 1
 SAMPLE_FRAMES_PER_CENTROID = 256
 SAMPLE_BYTES = 256 << 20
 START_FRAMES_PER_CENTROID = 64
@@ -56,6 +57,23 @@ class CodebookStatistics:
     passes: int
 
 
+def check_choice(what: str, k: int, seed: int) -> None:
+    """Checks what `fit_codebook` is asked for, before there are frames.
+
+    Args:
+        what: who asks, for the message.
+        k: number of centroids.
+        seed: of everything that is drawn.
+
+    Raises:
+        UsageError: more centroids than uint16 can name, none, or a seed that FAISS does not take.
+    """
+    if not 1 <= k <= LARGEST_K:
+        raise UsageError(f"{what}: k={k}; it must be 1 to {LARGEST_K}")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UsageError(f"{what}: seed={seed}; it must be 0 to {LARGEST_SEED}")
+
+
 def fit_codebook(
     spill: FrameSpill, k: int, seed: int = 0, cosine: bool = False, threads: int = 1
 ) -> tuple[Float32s, CodebookStatistics]:
@@ -72,10 +90,9 @@ def fit_codebook(
         threads: CPU threads; a GPU is used where FAISS has one.
 
     Raises:
-        UsageError: fewer frames than centroids, more centroids than uint16 can name, or no usable FAISS.
+        UsageError: as `check_choice`; fewer frames than centroids; or no usable FAISS.
     """
-    if not 1 <= k <= LARGEST_K:
-        raise UsageError(f"k-means: k={k}; it must be 1 to {LARGEST_K}")
+    check_choice("k-means", k, seed)
     if spill.n_frames < k:
         raise UsageError(f"k-means: {spill.n_frames} frames are too few for k={k}; lower k or fit on more audio")
     rng = np.random.default_rng(seed)

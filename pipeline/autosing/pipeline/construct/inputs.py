@@ -1,7 +1,7 @@
 """What a build reads: the columns of a sample spec, from column files that are fresh and mean the same everywhere."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -55,14 +55,14 @@ class Needs:
         spec: the spec.
         columns: name in the sample -> the column.
         addresses: name in the sample -> its address.
-        alignment: address of the alignment's confidence; None where it is not looked at.
-        fingerprint: address of what copies of a recording share; None where the data set has none.
+        aligned: names of the data sets whose alignment's confidence is looked at.
+        fingerprint: address of what copies of a recording share; None where no data set has it.
     """
 
     spec: SampleSpec
     columns: Mapping[str, Column]
     addresses: Mapping[str, str]
-    alignment: str | None
+    aligned: frozenset[str] = frozenset()
     fingerprint: str | None = None
 
     def read(self, source: NamedDataset) -> list[str]:
@@ -71,20 +71,25 @@ class Needs:
         wanted = [*self.addresses.values(), *spec.quality, *PROBED, *TEXT]
         wanted += [f"{spec.cuts}.cuts"] if spec.cuts else LYRICS
         wanted += [WORDS] if spec.words else []
-        wanted += [address for address in (self.alignment, self.fingerprint) if address]
+        wanted += [ALIGNMENT] if source.name in self.aligned else []
+        wanted += [self.fingerprint] if self.fingerprint else []
         wanted += [source.audio_address(spec.audio)] if spec.audio else []
         return list(dict.fromkeys(wanted))
 
 
-def find_needs(spec: SampleSpec, dataset: Dataset) -> Needs:
-    """Returns what a spec needs, its short names resolved in `dataset`.
+def find_needs(spec: SampleSpec, sources: Sequence[NamedDataset]) -> Needs:
+    """Returns what a spec needs, its short names resolved in the first data set.
+
+    Where one data set has fingerprints all must: of what has none, nobody could tell that it is a copy.
 
     Raises:
         MissingColumn: a column does not exist.
-        UsageError: a column can't be in a sample.
+        UsageError: a column can't be in a sample, or has no bounds.
     """
+    dataset = sources[0].dataset
     first = dataset.partitions[0]
-    addresses = {name: a if "." in a else dataset.resolve(a) for name, a in spec.columns.items()}
+    addresses = {name: _address(a, dataset) for name, a in spec.columns.items()}
+    spec = replace(spec, quality={_address(a, dataset): bounds for a, bounds in spec.quality.items()})
     columns = {name: _column(first, address) for name, address in addresses.items()}
     for name, column in columns.items():
         if not column.is_series and _is_bytes(column.dtype):
@@ -92,9 +97,19 @@ def find_needs(spec: SampleSpec, dataset: Dataset) -> Needs:
                 f"samples.{spec.name}.columns.{name}: {addresses[name]} holds encoded audio; for audio in the samples "
                 "give the spec `audio: voice` or `audio: mix`"
             )
-    aligned = spec.min_alignment is not None and _has(first, ALIGNMENT)
-    heard = FINGERPRINT if _has(first, FINGERPRINT) else None
-    return Needs(spec, columns, addresses, ALIGNMENT if aligned else None, heard)
+    for address in spec.quality:
+        column = _column(first, address)
+        if column.is_series or not (pa.types.is_integer(column.dtype) or pa.types.is_floating(column.dtype)):
+            raise UsageError(
+                f"samples.{spec.name}.quality.{address}: it is no number that a song has one of; give such a column, "
+                "as quality.snr_db"
+            )
+    aligned = _with(ALIGNMENT, sources) if spec.min_alignment is not None else frozenset()
+    return Needs(spec, columns, addresses, aligned, FINGERPRINT if _with(FINGERPRINT, sources) else None)
+
+
+def _address(name: str, dataset: Dataset) -> str:
+    return name if "." in name else dataset.resolve(name)
 
 
 def _column(partition: Partition, address: str) -> Column:
@@ -112,6 +127,11 @@ def _column(partition: Partition, address: str) -> Column:
 
 def _is_bytes(dtype: pa.DataType) -> bool:
     return bool(pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype))
+
+
+def _with(address: str, sources: Sequence[NamedDataset]) -> frozenset[str]:
+    """Returns the names of the data sets that have a column."""
+    return frozenset(source.name for source in sources if _has(source.dataset.partitions[0], address))
 
 
 def _has(partition: Partition, address: str) -> bool:
@@ -206,7 +226,7 @@ def check_inputs(sources: Sequence[NamedDataset], spec: SampleSpec) -> Inputs:
     names = [source.name for source in sources]
     if not names or len(set(names)) < len(names):
         raise UsageError(f"a build needs data sets of different names; these are {', '.join(names) or 'none'}")
-    needs = find_needs(spec, sources[0].dataset)
+    needs = find_needs(spec, sources)
     meant: dict[str, tuple[str, Record]] = {}
     fingerprint: dict[str, dict[int, dict[str, str]]] = {}
     for source in sources:

@@ -28,7 +28,7 @@ class SampleSpec:
         snap: whether starts move to the common frame grid of the columns.
         min_s: shortest cut in seconds.
         max_s: longest cut in seconds, before snapping.
-        quality: address of a value -> lowest and highest that is kept.
+        quality: address of a number, or short name where that is unique -> lowest and highest that is kept.
         min_alignment: lowest `align.inlier_ratio` that is kept, where the data set has that column.
         valid_share: share of the groups that is held out for validation.
         test_share: share of the groups that is held out for tests.

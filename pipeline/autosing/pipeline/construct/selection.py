@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from autosing.pipeline.columnfile import INHERITED
-from autosing.pipeline.construct.inputs import LYRICS, PROBED, TEXT, WORDS, NamedDataset, Needs
+from autosing.pipeline.construct.inputs import ALIGNMENT, LYRICS, PROBED, TEXT, WORDS, NamedDataset, Needs
 from autosing.pipeline.construct.split import group_of, singer_of
 from autosing.pipeline.construct.tar import Piece, length, members, npz
 from autosing.pipeline.dataset import SongRow, split_address
@@ -136,7 +136,8 @@ class Selector:
                 return Drop(f"null: {address}")
         if group_of(spec.group, row.id, self.text_of(row)) is None:
             return Drop("null: singer", "group: singer needs a singer or an artist in the index")
-        bounds = {**spec.quality} | ({self.needs.alignment: (spec.min_alignment, None)} if self.needs.alignment else {})
+        is_aligned = self.source.name in self.needs.aligned
+        bounds = {**spec.quality} | ({ALIGNMENT: (spec.min_alignment, None)} if is_aligned else {})
         return next(
             (drop for a, (low, high) in bounds.items() if (drop := _outside(a, row.values[a], low, high))), None
         )

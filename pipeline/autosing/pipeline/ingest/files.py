@@ -4,6 +4,7 @@ import csv
 import fnmatch
 import io
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -115,6 +116,11 @@ def decode_text(raw: bytes, encodings: Sequence[str] = ("utf-8-sig", "cp1252")) 
     return raw.decode("latin-1")
 
 
+def rows_of(text: str) -> list[str]:
+    """Returns the lines of a text; unlike `splitlines`, not what is between other separators, which texts hold."""
+    return re.split(r"\r\n|\r|\n", text)
+
+
 def table_rows(text: str, where: str, delimiter: str = ",") -> list[dict[str, str]]:
     """Returns the rows of a table with a header; fields that a row lacks are missing, tabs come without quotes.
 
@@ -162,16 +168,25 @@ def named_file(name: str, folders: Sequence[Path], roots: Iterable[Path], where:
 
     Raises:
         OutsideError: it lies outside of `roots`.
-        RowError: there is no such file.
+        RowError: there is no such file, or it can't be looked for.
     """
     if not name or "\0" in name:
         raise RowError(f"{where} names no file: {name!r}")
     allowed = [root.resolve() for root in roots]
-    candidates = [folder / name for folder in folders]  # An absolute name stays what it is.
-    inside = [path for path in candidates if any(path.resolve().is_relative_to(root) for root in allowed)]
+
+    def is_inside(path: Path) -> bool:
+        return any(path.resolve().is_relative_to(root) for root in allowed)
+
+    outside = OutsideError(f"{where} names {name}, which lies outside of {' and '.join(map(str, roots))}")
+    inside = [path for folder in folders if is_inside(path := folder / name)]  # An absolute name stays what it is.
     if not inside:
-        raise OutsideError(f"{where} names {name}, which lies outside of {' and '.join(map(str, roots))}")
-    found = next((path for path in inside if path.is_file()), None) or _in_other_case(inside[0])
+        raise outside
+    try:
+        found = next((path for path in inside if path.is_file()), None) or _in_other_case(inside[0])
+    except OSError as error:
+        raise RowError(f"{where} names {name[:80]}, which can't be looked for ({error.strerror})") from error
+    if found and not is_inside(found):  # What has the name in another case may be a link.
+        raise outside
     if found is None:
         raise RowError(f"{where} names {name}, which does not exist")
     return found

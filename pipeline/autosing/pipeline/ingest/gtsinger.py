@@ -5,6 +5,7 @@ title, so that none of them is on the other side of a split.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,9 @@ def _takes(source: Source) -> Iterator[NewSong]:
     paths = [p for p in source.audio if p.parent.name.endswith(GROUP)]
 
     def song(path: Path) -> NewSong:
-        # The source may be all of it, or the folder of a language or a singer.
-        title, _, singer, language, *_ = [folder.name for folder in path.resolve().parents[1:5]] + [""] * 4
+        # The source may be all of it, or the folder of a language or a singer. Links, as the Hub's cache has them, are
+        # not followed: what they lead to has other names.
+        title, _, singer, language, *_ = [folder.name for folder in Path(os.path.abspath(path)).parents[1:5]] + [""] * 4
         where = source.name(path.with_suffix(".json"))
         words = _json_words(path.with_suffix(".json"), where)
         text = {"singer": singer, "title": title, "language": language_tag(language)}

@@ -1,6 +1,7 @@
 """JSON lines: one sound file, or a part of one, per line, as NeMo writes manifests and Hugging Face `metadata.jsonl`.
 
-The same as a table is `metadata.csv`.
+The same as a table is `metadata.csv`. A part without a title has its recording's name for one, so that parts of one
+recording are on one side of a split.
 
 `{"audio_filepath": "a.wav", "offset": 1.5, "duration": 3.2, "text": "...", "speaker": "...", "lang": "en", ...}`
 """
@@ -91,8 +92,9 @@ class _Reader:
             return self._source.song(path, text, truth, id)
         data, duration_s = self._recordings.part(path, start_s, end_s)
         end = "end" if end_s is None else f"{end_s:.3f}"
-        part = f"{self._source.name(path)}#{start_s:.3f}-{end}"
-        return self._source.song_of(data, text, truth, id or part, duration_s)
+        name = self._source.name(path)
+        titled = {"title": name} | text
+        return self._source.song_of(data, titled, truth, id or f"{name}#{start_s:.3f}-{end}", duration_s)
 
 
 def _interval(values: Mapping[str, Any]) -> tuple[float, float | None]:
@@ -109,7 +111,9 @@ def _interval(values: Mapping[str, Any]) -> tuple[float, float | None]:
 def _text(values: Mapping[str, Any]) -> dict[str, str | None]:
     given = {key: value for key, value in values.items() if value not in (None, "")}
     found = {column: next((given[k] for k in keys if k in given), None) for column, keys in MEANINGS.items()}
-    text = {column: str(value) for column, value in found.items() if isinstance(value, str | int)}
+    # Tables with gaps have numbers of singers as 3.0.
+    whole = {c: int(v) if isinstance(v, float) and v.is_integer() else v for c, v in found.items()}
+    text = {column: str(value) for column, value in whole.items() if isinstance(value, str | int)}
     lyrics = values.get("lyrics")
     if isinstance(lyrics, str) and lyrics.strip():
         text["lrc_lyrics" if parse_lrc(lyrics).lines else "raw_lyrics"] = lyrics

@@ -1,7 +1,8 @@
 """Cuts of lhotse (`cuts.jsonl.gz`): parts of recordings, or mixes of such, with supervisions that know text, speaker
 and word times.
 
-The JSON is read as it is documented; lhotse itself is not needed. Times in a cut count from the cut's start.
+The JSON is read as it is documented; lhotse itself is not needed. Times in a cut count from the cut's start. The
+title of a part or a mix is its (first) recording's name, so that cuts of one recording are on one side of a split.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,8 +76,9 @@ class _Reader:
             return self._source.song(path, text | columns, truth, id)
         samples, rate = self._sound(cut, paths)
         name = self._source.name(next(iter(paths.values())))
+        titled = {"title": name} | text | columns
         id = id or f"{name}#{seconds(cut.get('start', 0)):.3f}"
-        return self._source.song_of(lossless(samples, rate), text | columns, truth, id, len(samples) / rate)
+        return self._source.song_of(lossless(samples, rate), titled, truth, id, len(samples) / rate)
 
     def _sound(self, cut: Mapping[str, Any], paths: Mapping[str, Path]) -> Sound:
         if cut.get("type") == MIXED:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from autosing.pipeline.ingest.files import LARGEST_TABLE_BYTES, audio_of_stem, read_text
+from autosing.pipeline.ingest.files import LARGEST_TABLE_BYTES, audio_of_stem, read_text, rows_of
 from autosing.pipeline.ingest.partitions import NewSong
 from autosing.pipeline.ingest.source import Layout, Source
 from autosing.signal.errors import RowError
@@ -28,7 +28,7 @@ def _songs(source: Source) -> Iterator[NewSong]:
     def song(row: Row) -> NewSong | None:
         return _song(source, row, used)
 
-    rows = enumerate(read_text(source.root / METADATA, LARGEST_TABLE_BYTES).splitlines(), 1)
+    rows = enumerate(rows_of(read_text(source.root / METADATA, LARGEST_TABLE_BYTES)), 1)
     yield from source.taken(((n, r) for n, r in rows if r.strip()), song)
     source.tell_unused(used, f"not listed in {METADATA}, or further codings of what is")
 

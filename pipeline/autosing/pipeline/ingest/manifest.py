@@ -138,8 +138,13 @@ def _open(path: Path) -> IO[bytes]:
 def _object(line: bytes) -> dict[str, Any]:
     try:
         values = json.loads(line.decode("utf-8-sig"))
+        if rb"\u" in line:
+            json.dumps(values, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
         raise RowError(f"it is no UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    except UnicodeEncodeError as error:  # As where a tool cut a text within an emoji.
+        half = ascii(error.object[error.start])[1:-1]
+        raise RowError(f"it holds half of a character ({half}), which is no text; remove it") from error
     except (ValueError, RecursionError) as error:
         raise RowError(f"it is no JSON ({error})") from error
     if not isinstance(values, dict):

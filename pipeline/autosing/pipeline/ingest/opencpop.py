@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from autosing.pipeline.ingest.annotation import Lyrics, Note, Timed, TimedLine, lyrics_of, midi_of, reference, seconds
-from autosing.pipeline.ingest.files import LARGEST_TABLE_BYTES, audio_of_stem, read_text
+from autosing.pipeline.ingest.files import LARGEST_TABLE_BYTES, audio_of_stem, read_text, rows_of
 from autosing.pipeline.ingest.mandarin import UNSUNG, Phone, line_of, sung, without_pauses
 from autosing.pipeline.ingest.partitions import NewSong
 from autosing.pipeline.ingest.source import Layout, Source
@@ -44,7 +44,7 @@ def _phrases(source: Source) -> Iterator[NewSong]:
     def song(row: tuple[int, str]) -> NewSong | None:
         return _phrase(source, row, test, used)
 
-    rows = enumerate(read_text(folder / TRANSCRIPTIONS, LARGEST_TABLE_BYTES).splitlines(), 1)
+    rows = enumerate(rows_of(read_text(folder / TRANSCRIPTIONS, LARGEST_TABLE_BYTES)), 1)
     yield from source.taken(((n, r) for n, r in rows if r.strip()), song)
     source.tell_unused(used, f"not listed in {TRANSCRIPTIONS} (--format opencpop-songs takes whole songs)")
 
@@ -53,7 +53,7 @@ def _names(file: Path) -> frozenset[str]:
     """Returns the names that a list begins its lines with; none where there is no list."""
     if not file.is_file():
         return frozenset()
-    return frozenset(row.split("|")[0].strip() for row in read_text(file, LARGEST_TABLE_BYTES).splitlines())
+    return frozenset(row.split("|")[0].strip() for row in rows_of(read_text(file, LARGEST_TABLE_BYTES)))
 
 
 def _phrase(source: Source, row: tuple[int, str], test: frozenset[str], used: list[Path]) -> NewSong | None:

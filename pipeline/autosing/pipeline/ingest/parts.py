@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autosing.pipeline.ingest.files import header_seconds
+from autosing.pipeline.ingest.files import header_seconds, read_bytes
 from autosing.signal.decode import Audio, Samples, decode
 from autosing.signal.errors import RowError
 
@@ -82,8 +82,12 @@ class Recordings:
 
 
 def is_whole(path: Path, end_s: float) -> bool:
-    """Whether a part that begins with a recording ends with it, but for what manifests round."""
-    length_s = header_seconds(path.read_bytes())
+    """Whether a part that begins with a recording ends with it, but for what manifests round.
+
+    Raises:
+        RowError: the recording can't be read.
+    """
+    length_s = header_seconds(read_bytes(path))
     return length_s > 0 and abs(length_s - end_s) <= ROUNDING_S
 
 

@@ -5,6 +5,7 @@ schema.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from autosing.pipeline.columnfile import open_parquet, told_damage
 from autosing.pipeline.dataset import INDEX_TEXT_COLUMNS
-from autosing.pipeline.ingest.files import header_seconds, named_file
+from autosing.pipeline.ingest.files import header_seconds, named_file, path_text
 from autosing.pipeline.ingest.languages import language_tag
 from autosing.pipeline.ingest.partitions import NewSong, Problems
 from autosing.pipeline.store import Store
@@ -35,7 +36,7 @@ _ROWS = 4  # Few songs at once: one can have many megabytes.
 
 @dataclass(frozen=True)
 class TableSource:
-    """Songs in Parquet or Arrow files.
+    """Songs in Parquet or Arrow files; where no column names them, by file (its path, where stems clash) and row.
 
     Args:
         root: such a file or a folder of them at any depth (`<n>/index.parquet` only, where there are such).
@@ -71,26 +72,31 @@ class TableSource:
         paths = self.paths()
         if not paths:
             raise UsageError(f"{self.root} holds no Parquet files")
+        stems = Counter(path.stem for path in paths)
         for path in paths:
-            yield from self._songs_of(path)
+            is_alone = stems[path.stem] == 1
+            name = path.stem if is_alone else path_text(path.relative_to(self.root).with_suffix(""))
+            yield from self._songs_of(path, name)
 
-    def _songs_of(self, path: Path) -> Iterator[NewSong]:
+    def _songs_of(self, path: Path, name: str) -> Iterator[NewSong]:
         with _open(path) as (schema, batches), told_damage(str(path)):
             names = _columns(schema, path)
             labels = _labels(schema)
             row_number = 0
             for batch in batches(sorted(set(names.values()))):
                 for row in batch.to_pylist():
-                    for name, classes in labels.items():
-                        row[name] = classes[row[name]] if row.get(name) in range(len(classes)) else None
-                    yield self._song(row, names, path, row_number)
+                    for column, classes in labels.items():
+                        row[column] = classes[row[column]] if row.get(column) in range(len(classes)) else None
+                    yield self._song(row, names, path, f"{name}/{row_number}", row_number)
                     row_number += 1
 
-    def _song(self, row: dict[str, Any], names: dict[str, str], path: Path, row_number: int) -> NewSong:
+    def _song(
+        self, row: dict[str, Any], names: dict[str, str], path: Path, default_id: str, row_number: int
+    ) -> NewSong:
         audio = row[names["audio"]]
         inner = audio.get("path") if isinstance(audio, dict) else None
         data = audio.get("bytes") if isinstance(audio, dict) else audio
-        id = row[names["id"]] if "id" in names else inner or f"{path.stem}/{row_number}"
+        id = row[names["id"]] if "id" in names else inner or default_id
         name = "" if id is None else f"{self.prefix}{id}"
         if not data:
             data = self._named_bytes(inner, path, row_number)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autosing.pipeline.ingest.annotation import Lyrics, Note, Timed, TimedLine, lyrics_of, reference
-from autosing.pipeline.ingest.files import LARGEST_LYRICS_BYTES, OutsideError, audio_of_stem, decode_text
+from autosing.pipeline.ingest.files import LARGEST_LYRICS_BYTES, OutsideError, audio_of_stem, decode_text, rows_of
 from autosing.pipeline.ingest.languages import language_tag
 from autosing.pipeline.ingest.partitions import NewSong
 from autosing.pipeline.ingest.source import Layout, Source
@@ -117,7 +117,7 @@ def read_song(text: str, where: str) -> Sung:
     """
     headers: dict[str, str] = {}
     reader = None
-    for number, row in enumerate(re.split(r"\r\n|\r|\n", text.lstrip("\ufeff")), 1):
+    for number, row in enumerate(rows_of(text.lstrip("\ufeff")), 1):
         if row.startswith("#"):
             if header := _HEADER.fullmatch(row):
                 headers[header[1].upper()] = header[2]

@@ -1,5 +1,6 @@
 """`f0`: fundamental frequency, voicing and periodicity at 100 Hz."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import pyarrow as pa
 from autosing.pipeline.schema import Column
 from autosing.pipeline.song import AudioName, Song
 from autosing.pipeline.stage import Reach, Row, Stage, per_song
-from autosing.signal.errors import RowError
+from autosing.signal.errors import RowError, UsageError
 from autosing.signal.f0 import RATE, REACHES_S, Method, f0
 from autosing.signal.framing import frames
 
@@ -18,12 +19,22 @@ SAMPLE_RATE = 16_000
 
 @dataclass(frozen=True)
 class F0Stage(Stage):
-    """Tracks F0 by one of the methods of `autosing.signal.f0`."""
+    """Tracks F0 by one of the methods of `autosing.signal.f0`.
+
+    Raises:
+        UsageError: there is nothing between `fmin_hz` and `fmax_hz`.
+    """
 
     method: Method = "swift"
     audio: AudioName = "voice"
     fmin_hz: float = 50.0
     fmax_hz: float = 1100.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fmin_hz < self.fmax_hz < math.inf:
+            raise UsageError(
+                f"f0: from fmin_hz {self.fmin_hz:g} to fmax_hz {self.fmax_hz:g}: give 0 < fmin_hz < fmax_hz"
+            )
 
     def columns(self) -> tuple[Column, ...]:
         return (

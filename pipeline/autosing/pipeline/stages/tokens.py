@@ -18,7 +18,7 @@ from autosing.signal.checkpoint import Checkpoint
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.frame_spill import FrameSpill
 from autosing.signal.framing import tied_frames
-from autosing.signal.kmeans import assign, fit_codebook
+from autosing.signal.kmeans import assign, check_choice, fit_codebook
 from autosing.signal.pooling import pool
 from autosing.signal.ssl import RATE
 
@@ -37,7 +37,7 @@ class Tokens(FittedStage):
         codebook: folder of the artefact; the data set's own by default.
 
     Raises:
-        UsageError: no resolution, one below 1 ms, or one twice.
+        UsageError: no resolution, one below 1 ms, or one twice; or no such number of tokens, or seed, is possible.
     """
 
     model: str = field(default="", metadata=NOT_IN_DEFINITION)
@@ -52,6 +52,7 @@ class Tokens(FittedStage):
         chosen = self.resolutions_ms
         if not chosen or min(chosen) < 1 or len(set(chosen)) < len(chosen):
             raise UsageError(f"tokens: resolutions_ms is {list(chosen)}; give different whole milliseconds from 1 up")
+        check_choice("tokens", self.k, self.seed)
 
     @property
     def artefact(self) -> str:

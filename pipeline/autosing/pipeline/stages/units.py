@@ -15,7 +15,7 @@ from autosing.pipeline.stage import NOT_IN_DEFINITION, FitSource, FittedStage, R
 from autosing.signal.codebook import load_codebook
 from autosing.signal.errors import RowError
 from autosing.signal.frame_spill import FrameSpill
-from autosing.signal.kmeans import assign, fit_codebook
+from autosing.signal.kmeans import assign, check_choice, fit_codebook
 from autosing.signal.rows import Rows, slices
 from autosing.signal.ssl import RATE
 from autosing.signal.standardise import Floats, Standard, Standardise, standardised
@@ -40,6 +40,9 @@ class Units(FittedStage):
             its deviation, too, which of MFCCs costs some of what is sung; `none` is for codebooks that were fitted on
             features as they are.
         codebook: folder of the artefact; the data set's own by default.
+
+    Raises:
+        UsageError: no such number of units, or seed, is possible.
     """
 
     slices: ClassVar[bool] = True
@@ -52,6 +55,9 @@ class Units(FittedStage):
     cosine: bool = False
     standardise: Standardise = "mean"
     codebook: str = field(default="", metadata=NOT_IN_DEFINITION)
+
+    def __post_init__(self) -> None:
+        check_choice("units", self.k, self.seed)
 
     @property
     def artefact(self) -> str:
