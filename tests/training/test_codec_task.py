@@ -119,6 +119,13 @@ def test_what_several_processes_are_told_of_parameters_without_gradient_is_true(
         assert task.leaves_unused == any(one.grad is None for one in model.network.parameters())
 
 
+def test_judges_teach_nothing_before_they_learn(data: Path) -> None:
+    making, judging = codec(adversarial_from=3).task(Manifest.read(data)).phases()
+    names = ("adversarial", "features", "mel")
+    assert [[making.weights_at(step)[name] for name in names] for step in (2, 3)] == [[0, 0, 1], [0.2, 0.4, 1]]
+    assert [judging.is_due(step) for step in (2, 3)] == [False, True]
+
+
 @pytest.mark.slow
 def test_stopping_and_resuming_with_frozen_codes_changes_nothing(base: Path, data: Path, tmp_path: Path) -> None:
     settings = [*SETTINGS, "steps=4", "freeze_codes=true", f"begin_from={base}", "crop_s=0.4"]

@@ -138,6 +138,18 @@ class Fade:
 
 
 @dataclass(frozen=True)
+class Since:
+    """A weight that counts from step `start` of a run on, and not before."""
+
+    weight: float
+    start: int
+
+    def at(self, step: int) -> float:
+        """Returns the weight of a step, counted from 0."""
+        return self.weight if step >= self.start else 0.0
+
+
+@dataclass(frozen=True)
 class Phase:
     """One optimiser's turn in a step: the parameters that it moves, and how much each loss counts for them.
 
@@ -155,7 +167,7 @@ class Phase:
     modules: tuple[str, ...] = ("",)
     lr_scale: float = 1.0
     betas: tuple[float, float] = (0.9, 0.99)
-    weights: Mapping[str, float | Fade] = field(default_factory=dict, hash=False)
+    weights: Mapping[str, float | Fade | Since] = field(default_factory=dict, hash=False)
     start: int = 0
     every: int = 1
 
@@ -165,7 +177,7 @@ class Phase:
 
     def weights_at(self, step: int) -> dict[str, float]:
         """Returns how much the losses that are named in `weights` count in a step, from 0."""
-        return {name: w.at(step) if isinstance(w, Fade) else w for name, w in self.weights.items()}
+        return {name: w.at(step) if isinstance(w, Fade | Since) else w for name, w in self.weights.items()}
 
 
 class Task(ABC, Generic[Model]):
