@@ -42,6 +42,16 @@ def test_a_run_leaves_an_aligner_that_loads_and_goes_on_elsewhere(sung_set: Path
         assert np.allclose(tensor.numpy(), begun[name].numpy(), atol=1e-5), name
 
 
+def test_a_run_begins_with_the_shipped_aligner_whatever_came_before_the_bands(sung_set: Path) -> None:
+    manifest = Manifest.read(sung_set)
+    wide = replace(manifest.columns["lyric_mel"], dim=160)
+    task = aligner(begin_from="shipped").task(replace(manifest, columns={"lyric_mel": wide}))
+    model = task.build()
+    task.adopt(model, task.base(), ())
+    shipped = load_aligner("shipped").model.state_dict()
+    assert all(torch.equal(tensor, shipped[name]) for name, tensor in model.state_dict().items())
+
+
 def test_a_model_of_another_alphabet_is_not_begun_from(sung_set: Path, tmp_path: Path) -> None:
     one = train("aligner", sung_set, tmp_path / "one", [*TINY, "steps=1"])
     with pytest.raises(CheckpointError, match=r"alphabet = 'classes', but it is 'letters' here"):

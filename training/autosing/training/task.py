@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
-from autosing.models.directory import check_contract
+from autosing.models.directory import check_contract, load_model
 from autosing.signal.errors import UsageError
 from autosing.training.files import DEFAULT_CACHE_GB
 from autosing.training.loader import Batch
@@ -192,6 +192,7 @@ class Task(ABC, Generic[Model]):
         readouts: names of the last layers, which Muon leaves to AdamW.
         leaves_unused: whether a step may leave a parameter without gradient, which several processes must expect.
         statistics_samples: how many samples `initialise` is given.
+        free: parts of a contract that a model that is fine-tuned may have otherwise.
         growing: names of tables whose rows `adopt` has to see to, as other data may have more of them.
         config: the run's settings.
     """
@@ -202,6 +203,7 @@ class Task(ABC, Generic[Model]):
     readouts: ClassVar[tuple[str, ...]] = ()
     leaves_unused: ClassVar[bool] = False
     statistics_samples: ClassVar[int] = 256
+    free: ClassVar[tuple[str, ...]] = FREE
     growing: ClassVar[tuple[str, ...]] = ()
     config: RunConfig
 
@@ -222,6 +224,14 @@ class Task(ABC, Generic[Model]):
             samples: from all over the training data, read as they are asked for.
         """
 
+    def base(self) -> "LoadedModel":
+        """Returns the trained model that the run begins with.
+
+        Raises:
+            CheckpointError: there is none, or it is damaged.
+        """
+        return load_model(self.config.begin_from)
+
     def adopt(self, model: Model, base: "LoadedModel", samples: Iterable[Sample]) -> None:
         """Takes over the weights and statistics of a trained model before the first step, in place of `initialise`.
 
@@ -234,7 +244,7 @@ class Task(ABC, Generic[Model]):
             CheckpointError: it is of another kind, size or contract.
         """
         # Other songs have other singers, and other codebooks where the definitions allow them.
-        found, wanted = ({k: c[k] for k in sorted(c) if k not in FREE} for c in (base.contract, self.contract()))
+        found, wanted = ({k: c[k] for k in sorted(c) if k not in self.free} for c in (base.contract, self.contract()))
         check_contract("begin_from: the model", found, wanted, exact=True)
         take_weights(self.kept(model), base.model, self.growing)
 

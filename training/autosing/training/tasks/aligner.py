@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from autosing.aligner.examples import augmented, ctc_loss, fits
-from autosing.aligner.shipped import load_aligner
+from autosing.aligner.shipped import aligner_path
 from autosing.models.acoustic_input import pad_stack
 from autosing.models.aligner import Aligner, AlignerFields
+from autosing.models.directory import LoadedModel, load_model
 from autosing.signal.alphabet import ANYTHING, BLANK, CLASS_OF_PHONE, Alphabet, Kind, alphabet
 from autosing.signal.errors import DataError, UsageError
 from autosing.signal.lyrics import split_words
@@ -21,7 +22,7 @@ from autosing.training.look import Look
 from autosing.training.manifest import Manifest
 from autosing.training.pictures import attention_figure
 from autosing.training.sample import Sample
-from autosing.training.task import Fade, Phase, RunConfig, Task, Tensors
+from autosing.training.task import FREE, Fade, Phase, RunConfig, Task, Tensors
 
 BANDS = "lyric_mel"
 PHONES, LANGUAGE = "phones", "language"
@@ -103,6 +104,8 @@ class AlignerTask(Task[Aligner]):
     metric: ClassVar[str] = CTC
     overfit_bound: ClassVar[float] = 0.3
     statistics_samples: ClassVar[int] = 0
+    # Bands sound alike whatever the stages before them were set to.
+    free: ClassVar[tuple[str, ...]] = (*FREE, "definitions")
 
     def __init__(self, config: AlignerConfig, manifest: Manifest) -> None:
         manifest.require(config.columns)
@@ -123,11 +126,9 @@ class AlignerTask(Task[Aligner]):
         )
         return Aligner(fields)
 
-    def initialise(self, model: Aligner, samples: Iterable[Sample]) -> None:
-        """Takes the weights of the aligner to begin from, where there is one."""
-        if self.config.begin_from:
-            known = load_aligner(self.config.begin_from, self.contract()).model
-            model.load_state_dict(known.state_dict())
+    def base(self) -> LoadedModel:
+        """Returns the aligner that the run begins with."""
+        return load_model(aligner_path(self.config.begin_from))
 
     def phases(self) -> Sequence[Phase]:
         """Returns one turn, with the true times as far as they count."""
