@@ -79,6 +79,8 @@ class AlignerConfig(RunConfig):
             if weight < 0 or (weight and not self.timed_phones):
                 raise UsageError(f"{name} is {weight}; above 0 it needs timed_phones, and it is never below")
         self.require_not_below_0("trim_s", "timing_fade_steps")
+        if self.crop_s and not self.timed_phones:
+            raise UsageError("crops have no text; set crop_s=0 and cut the songs shorter, or set timed_phones=true")
         if not 0 <= self.strength <= 1:
             raise UsageError(f"strength is {self.strength}; it must be from 0 to 1")
         if self.timed_phones and self.alphabet != "classes":
@@ -179,12 +181,21 @@ class AlignerTask(Task[Aligner]):
         return found
 
     def validate(self, model: Aligner, batches: Iterable[Tensors]) -> Mapping[str, float]:
-        """Returns the CTC loss per label, of each net and then averaged."""
+        """Returns the CTC loss per label, of each net and then averaged.
+
+        Raises:
+            DataError: no sample has a label, and the first weights would seem the best.
+        """
         total = count = 0.0
         for batch in batches:
             total += float(_ctc(_log_probs(model, batch), batch))
             count += float(batch["label_counts"].sum())
-        return {CTC: total / max(count, 1.0)}
+        if not count:
+            raise DataError(
+                "no sample that is validated has a text that can be spelled and fits its time, so nothing can be "
+                "compared; hold out songs with lyrics when the set is built, or raise validate_samples"
+            )
+        return {CTC: total / count}
 
     def look(self, model: Aligner, batch: Tensors) -> Look:
         """Returns the probability of each symbol over the time of the first line."""
