@@ -137,9 +137,11 @@ def test_a_set_without_singers_says_how_to_do_without(tmp_path: Path) -> None:
     assert train("acoustic", data, tmp_path / "run", [*TINY, "use_singer=false", "steps=1"]).finished
 
 
-def test_a_unit_beyond_the_codebook_is_named(toy_set: Path) -> None:
+def test_a_unit_beyond_the_codebook_is_named(toy_set: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has the unit \d+, but n_units is 3; set n_units"):
         collated(toy_set, [0], True, n_units=3)
+    with pytest.raises(DataError, match=r"has the unit \d+, but n_units is 3; set n_units"):
+        train("acoustic", toy_set, tmp_path / "run", [*TINY, "n_units=3"])
 
 
 def test_an_empty_sample_is_named(toy_set: Path) -> None:

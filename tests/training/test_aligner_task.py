@@ -16,6 +16,7 @@ from autosing.training.recipes import aligner, aligner_synthetic
 from autosing.training.run import train
 from autosing.training.sample import Sample
 from autosing.training.shards import ShardSet
+from autosing.training.step import tensors
 
 TINY = ["conv_dim=16", "recurrent_dim=32", "seconds_per_batch=2", "warmup_steps=2"]
 
@@ -40,6 +41,16 @@ def test_a_run_leaves_an_aligner_that_loads_and_goes_on_elsewhere(sung_set: Path
     begun = load_aligner(str(two.model)).model.state_dict()
     for name, tensor in loaded.model.state_dict().items():
         assert np.allclose(tensor.numpy(), begun[name].numpy(), atol=1e-5), name
+
+
+def test_a_run_begins_with_the_shipped_aligner_whatever_came_before_the_bands(sung_set: Path) -> None:
+    manifest = Manifest.read(sung_set)
+    wide = replace(manifest.columns["lyric_mel"], dim=160)
+    task = aligner(begin_from="shipped").task(replace(manifest, columns={"lyric_mel": wide}))
+    model = task.build()
+    task.adopt(model, task.base(), ())
+    shipped = load_aligner("shipped").model.state_dict()
+    assert all(torch.equal(tensor, shipped[name]) for name, tensor in model.state_dict().items())
 
 
 def test_a_model_of_another_alphabet_is_not_begun_from(sung_set: Path, tmp_path: Path) -> None:
@@ -96,6 +107,16 @@ def test_a_line_that_does_not_fit_its_time_teaches_nothing(sung_set: Path) -> No
         assert losses[0] == pytest.approx(losses[1], rel=1e-4) and batch.counts == alone.counts
 
 
+def test_samples_without_words_choose_no_weights(sung_set: Path) -> None:
+    task, sample = aligner().task(Manifest.read(sung_set)), sung_of(sung_set)
+    silent = replace(sample, info={**sample.info, "text": None})
+    batches = [tensors(task.collate([one], training=False), torch.device("cpu")) for one in (silent, sample)]
+    model = task.build().eval().requires_grad_(False)
+    assert task.validate(model, batches) == pytest.approx(task.validate(model, batches[1:]))
+    with pytest.raises(DataError, match=r"no sample that is validated has a text .* hold out songs with lyrics"):
+        task.validate(model, batches[:1])
+
+
 def test_what_is_wrong_is_named(sung_set: Path, tmp_path: Path) -> None:
     plain = write_set(tmp_path / "plain", {"train": [toy_samples(2)]})
     with pytest.raises(MissingColumn, match=r"no column lyric_mel"):
@@ -112,6 +133,7 @@ def test_what_is_wrong_is_named(sung_set: Path, tmp_path: Path) -> None:
         ({"members": 0}, "above 0"),
         ({"trim_s": -1.0}, "not be below 0"),
         ({"timing_weight_kept": -1.0}, "never below"),
+        ({"crop_s": 5.0}, "crops have no text; set crop_s=0"),
     ):
         with pytest.raises(UsageError, match=message):
             aligner(**settings)

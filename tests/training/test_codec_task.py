@@ -17,7 +17,7 @@ from autosing.models.codec import Codec, encode
 from autosing.models.directory import load_model, load_tensors
 from autosing.signal.errors import UsageError
 from autosing.training.manifest import Manifest
-from autosing.training.recipes import codec
+from autosing.training.recipes import codec, unit_vocoder
 from autosing.training.run import train
 from autosing.training.shards import ShardSet
 from autosing.training.step import tensors
@@ -95,11 +95,35 @@ def test_a_decoder_hears_no_latents_that_have_no_codes(base: Path, data: Path) -
     for is_frozen in (True, False):
         config = codec(**TINY, freeze_codes=is_frozen, begin_from=str(base))
         task, drawn = config.task(Manifest.read(data)), set()
-        sample = shards.read(0, config.columns)
+        samples = [shards.read(i, config.columns) for i in (0, 1)]
         for epoch in range(60):
-            batch = task.collate([replace(sample, entropy=(0, epoch, 0))], training=True)
+            batch = task.collate([replace(one, entropy=(0, epoch, 0)) for one in samples], training=True)
             drawn |= set(batch.arrays["levels"].tolist())
         assert drawn == ({1, 2, 3} if is_frozen else {1, 2, 3, 4})
+
+
+def test_every_batch_has_something_for_every_codebook_which_processes_share(data: Path) -> None:
+    config, shards = codec(**TINY), ShardSet.open(data, "train")
+    task, sample = config.task(Manifest.read(data)), shards.read(0, config.columns)
+    batches = [task.collate([replace(sample, entropy=(0, epoch, 0))], training=True) for epoch in range(30)]
+    assert {int(batch.arrays["levels"].max()) for batch in batches} == {3, 4}
+
+
+def test_what_several_processes_are_told_of_parameters_without_gradient_is_true(data: Path) -> None:
+    told = {"size": "tiny", "n_tokens": 64, "adversarial_weight": 0, "resynthesis": "mel", "generator": "istft"}
+    for config in (codec(**TINY, resynthesis="mel"), unit_vocoder(**told)):
+        task, shards = config.task(Manifest.read(data)), ShardSet.open(data, "train")
+        model, batch = task.build(), task.collate([shards.read(0, config.columns)], training=True)
+        losses = task.losses(model, tensors(batch, torch.device("cpu")), "network")
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        assert task.leaves_unused == any(one.grad is None for one in model.network.parameters())
+
+
+def test_judges_teach_nothing_before_they_learn(data: Path) -> None:
+    making, judging = codec(adversarial_from=3).task(Manifest.read(data)).phases()
+    names = ("adversarial", "features", "mel")
+    assert [[making.weights_at(step)[name] for name in names] for step in (2, 3)] == [[0, 0, 1], [0.2, 0.4, 1]]
+    assert [judging.is_due(step) for step in (2, 3)] == [False, True]
 
 
 @pytest.mark.slow

@@ -3,13 +3,16 @@
 import json
 import pickle
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fsspec
 import numpy as np
 import pytest
+from aiohttp import ClientPayloadError, ClientResponseError, ServerDisconnectedError
 from toy_shards import toy_samples, write_set
 
 from autosing.signal.errors import DataError, SchemaMismatch, UsageError
@@ -117,10 +120,16 @@ def test_remote_files_travel_to_other_processes(remote: str) -> None:
     assert opened.size("nothing.tar") is None
 
 
+def answer(status: int, message: str) -> Exception:
+    """Returns what a web server's answer raises."""
+    asked: Any = SimpleNamespace(real_url="https://host/set")
+    return ClientResponseError(asked, (), status=status, message=message)
+
+
 class Moody:
     """A store that does not answer some times."""
 
-    def __init__(self, failures: int, error: type[OSError]) -> None:
+    def __init__(self, failures: int, error: Callable[[str], Exception]) -> None:
         self.left, self.error = failures, error
 
     def __call__(self) -> bytes:
@@ -136,10 +145,22 @@ def test_a_store_that_does_not_answer_is_asked_again(monkeypatch: pytest.MonkeyP
     assert remote._patiently(Moody(2, ConnectionError)) == b"content"
     with pytest.raises(DataError, match=r"s3://bucket/set cannot be read \(busy\); resume the run when it can"):
         remote._patiently(Moody(3, TimeoutError))
-    refusing = Moody(1, PermissionError)
-    with pytest.raises(DataError, match=r"cannot be read"):
-        remote._patiently(refusing)
-    assert refusing.left == 0, "asking again would not help"
+    for refusal in (PermissionError, partial(answer, 403)):
+        refusing = Moody(1, refusal)
+        with pytest.raises(DataError, match=r"cannot be read"):
+            remote._patiently(refusing)
+        assert refusing.left == 0, "asking again would not help"
+
+
+@pytest.mark.parametrize("error", [ClientPayloadError, ServerDisconnectedError, partial(answer, 503)])
+def test_a_web_server_that_breaks_off_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, error: Callable[[str], Exception]
+) -> None:
+    monkeypatch.setattr(files, "PAUSES_S", (0.0, 0.0))
+    remote = RemoteFiles("https://host/set", Cache(Path("nowhere"), 0))
+    assert remote._patiently(Moody(2, error)) == b"content"
+    with pytest.raises(DataError, match=r"https://host/set cannot be read .*busy.*; resume the run when it can"):
+        remote._patiently(Moody(3, error))
 
 
 def test_without_a_cache_no_more_than_the_sample_is_fetched(remote: str, monkeypatch: pytest.MonkeyPatch) -> None:

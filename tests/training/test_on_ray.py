@@ -4,6 +4,7 @@ import math
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ import runs
 from toy_shards import toy_samples, write_set
 
 from autosing.signal.errors import AutosingError, UsageError
-from autosing.training.on_ray import run_on_ray
-from autosing.training.run import Job
+from autosing.training.on_ray import _work, run_on_ray
+from autosing.training.run import Job, train
 
 # Ray warns of its own settings when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -39,6 +40,23 @@ def test_one_recipe_trains_the_same_by_every_launcher(toy_set: Path, tmp_path: P
         assert plain.keys() == other.keys()
         assert all(math.isclose(plain[name], other[name], rel_tol=1e-4) for name in plain)
     assert not list(tmp_path.glob(".*.ray"))
+
+
+def test_a_worker_finds_what_settings_name_from_where_the_driver_is(
+    sung_model: Path, toy_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = (*SETTINGS, "steps=1", f"begin_from={sung_model.name}")
+    job = Job("acoustic", (str(toy_set),), tmp_path / "run", settings)
+    monkeypatch.chdir(tmp_path)  # as Ray does
+    told = _work({"job": asdict(job), "notes": str(tmp_path), "cwd": str(sung_model.parent)})
+    assert (told["step"], told["finished"]) == (1, True)
+
+
+@pytest.fixture
+def sung_model(toy_set: Path, tmp_path: Path) -> Path:
+    model = train("acoustic", toy_set, tmp_path / "base", [*SETTINGS, "steps=1"]).model
+    assert model is not None
+    return model
 
 
 @pytest.mark.ray

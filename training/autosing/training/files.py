@@ -23,6 +23,8 @@ CACHE_VARIABLE = "AUTOSING_CACHE"
 MEASURED, SLACK = 0.01, 0.1
 # Seconds between tries to read from a remote set: a store that is busy or restarts is back within two minutes.
 PAUSES_S = (1.0, 5.0, 20.0, 60.0)
+# Of HTTP: answers that stay the same however often one asks.
+REFUSALS = (401, 403)
 
 
 class Files(ABC):
@@ -229,13 +231,22 @@ class RemoteFiles(Files):
                 return read()
             except FileNotFoundError:
                 raise
-            except (OSError, TimeoutError) as error:
-                if not pauses_s or isinstance(error, PermissionError):
+            except _failures() as error:
+                if not pauses_s or isinstance(error, PermissionError) or getattr(error, "status", 0) in REFUSALS:
                     raise DataError(f"{self.url} cannot be read ({error}); resume the run when it can") from error
                 time.sleep(pauses_s.pop(0))
 
     def _stem(self, name: str) -> str:
         return hashlib.sha256("\n".join((self.url, self.version, name)).encode()).hexdigest()[:32]
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """Returns what reading raises where a store does not answer; what is read by HTTP has errors of its own."""
+    try:
+        from aiohttp import ClientError
+    except ImportError:  # without it nothing is read by HTTP
+        return OSError, TimeoutError
+    return OSError, TimeoutError, ClientError
 
 
 def open_files(url: str | Path, cache_gb: float = DEFAULT_CACHE_GB) -> Files:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from autosing.cluster.stop import stop_signals
-from autosing.models.directory import load_model, save_model
+from autosing.models.directory import save_model
 from autosing.models.folder import recover_folder
 from autosing.signal.errors import AutosingError, CheckpointError
 from autosing.training.ema import Ema
@@ -169,7 +169,7 @@ class Loop:
     def _begin(self, model: nn.Module) -> None:
         samples = self._train.spread(self._task.statistics_samples)
         if self._config.begin_from:
-            self._task.adopt(model, load_model(self._config.begin_from), samples)
+            self._task.adopt(model, self._task.base(), samples)
         else:
             self._task.initialise(model, samples)
 

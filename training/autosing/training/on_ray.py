@@ -5,11 +5,12 @@ last state, so nothing but the steps since then is lost. The driver tells worker
 through files beside the run's folder, which all of them see anyway.
 """
 
+import os
 import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ def _fit(job: Job, notes: Path, workers: int, needed: dict[str, float], name: st
     trainer = TorchTrainer(
         _work,  # type: ignore[arg-type]
         # The driver has looked whether the folder may be used; a second attempt must go on in it.
-        train_loop_config={"job": {**asdict(job), "resume": True}, "notes": str(notes)},
+        train_loop_config={"job": {**asdict(job), "resume": True}, "notes": str(notes), "cwd": str(Path.cwd())},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu="GPU" in needed, resources_per_worker=needed),
         run_config=RunConfig(name=name, storage_path=str(notes)),
     )
@@ -130,6 +131,9 @@ def _fit(job: Job, notes: Path, workers: int, needed: dict[str, float], name: st
 
 def _work(told: dict[str, Any]) -> dict[str, Any]:
     """Trains in a worker."""
+    # Ray gives workers folders of their own, and paths among the settings are from where the driver is.
+    with suppress(OSError):
+        os.chdir(told["cwd"])
     notes, stopping = Path(told["notes"]), threading.Event()
     threading.Thread(target=_listen, args=(notes / STOP, stopping), daemon=True).start()
     try:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
-from autosing.models.directory import check_contract
+from autosing.models.directory import check_contract, load_model
 from autosing.signal.errors import UsageError
 from autosing.training.files import DEFAULT_CACHE_GB
 from autosing.training.loader import Batch
@@ -138,6 +138,18 @@ class Fade:
 
 
 @dataclass(frozen=True)
+class Since:
+    """A weight that counts from step `start` of a run on, and not before."""
+
+    weight: float
+    start: int
+
+    def at(self, step: int) -> float:
+        """Returns the weight of a step, counted from 0."""
+        return self.weight if step >= self.start else 0.0
+
+
+@dataclass(frozen=True)
 class Phase:
     """One optimiser's turn in a step: the parameters that it moves, and how much each loss counts for them.
 
@@ -155,7 +167,7 @@ class Phase:
     modules: tuple[str, ...] = ("",)
     lr_scale: float = 1.0
     betas: tuple[float, float] = (0.9, 0.99)
-    weights: Mapping[str, float | Fade] = field(default_factory=dict, hash=False)
+    weights: Mapping[str, float | Fade | Since] = field(default_factory=dict, hash=False)
     start: int = 0
     every: int = 1
 
@@ -165,7 +177,7 @@ class Phase:
 
     def weights_at(self, step: int) -> dict[str, float]:
         """Returns how much the losses that are named in `weights` count in a step, from 0."""
-        return {name: w.at(step) if isinstance(w, Fade) else w for name, w in self.weights.items()}
+        return {name: w.at(step) if isinstance(w, Fade | Since) else w for name, w in self.weights.items()}
 
 
 class Task(ABC, Generic[Model]):
@@ -180,6 +192,7 @@ class Task(ABC, Generic[Model]):
         readouts: names of the last layers, which Muon leaves to AdamW.
         leaves_unused: whether a step may leave a parameter without gradient, which several processes must expect.
         statistics_samples: how many samples `initialise` is given.
+        free: parts of a contract that a model that is fine-tuned may have otherwise.
         growing: names of tables whose rows `adopt` has to see to, as other data may have more of them.
         config: the run's settings.
     """
@@ -190,6 +203,7 @@ class Task(ABC, Generic[Model]):
     readouts: ClassVar[tuple[str, ...]] = ()
     leaves_unused: ClassVar[bool] = False
     statistics_samples: ClassVar[int] = 256
+    free: ClassVar[tuple[str, ...]] = FREE
     growing: ClassVar[tuple[str, ...]] = ()
     config: RunConfig
 
@@ -210,6 +224,14 @@ class Task(ABC, Generic[Model]):
             samples: from all over the training data, read as they are asked for.
         """
 
+    def base(self) -> "LoadedModel":
+        """Returns the trained model that the run begins with.
+
+        Raises:
+            CheckpointError: there is none, or it is damaged.
+        """
+        return load_model(self.config.begin_from)
+
     def adopt(self, model: Model, base: "LoadedModel", samples: Iterable[Sample]) -> None:
         """Takes over the weights and statistics of a trained model before the first step, in place of `initialise`.
 
@@ -222,7 +244,7 @@ class Task(ABC, Generic[Model]):
             CheckpointError: it is of another kind, size or contract.
         """
         # Other songs have other singers, and other codebooks where the definitions allow them.
-        found, wanted = ({k: c[k] for k in sorted(c) if k not in FREE} for c in (base.contract, self.contract()))
+        found, wanted = ({k: c[k] for k in sorted(c) if k not in self.free} for c in (base.contract, self.contract()))
         check_contract("begin_from: the model", found, wanted, exact=True)
         take_weights(self.kept(model), base.model, self.growing)
 

@@ -152,7 +152,7 @@ class AcousticTask(Task[AcousticModel]):
         """Returns mel frames (F, M) of training samples, and the unit at each frame (F,), or the soft one (F, S)."""
         mels, units = [], []
         for sample in samples:
-            mel, unit = sample.series["mel"], sample.series[self.config.unit_column]
+            mel, unit = sample.series["mel"], self._units(sample)
             mels.append(mel.astype(np.float64))
             units.append(unit[nearest_frames(len(mel), self.rates["mel"], len(unit), self.rates["units"])])
         return np.concatenate(mels), np.concatenate(units)
@@ -229,6 +229,11 @@ class AcousticTask(Task[AcousticModel]):
         }
 
     def _inputs(self, sample: Sample) -> dict[str, npt.NDArray[Any]]:
+        units, n_frames = self._units(sample), len(sample.series["mel"])
+        conditions = {k: v for k, v in sample.series.items() if k not in ("mel", self.config.unit_column)}
+        return frame_inputs({**conditions, "units": units}, n_frames, self.rates)
+
+    def _units(self, sample: Sample) -> npt.NDArray[Any]:
         units, n_frames = sample.series[self.config.unit_column], len(sample.series["mel"])
         if not len(units) or not n_frames:
             raise DataError(
@@ -239,8 +244,7 @@ class AcousticTask(Task[AcousticModel]):
                 f"sample {sample.key} has the unit {units.max()}, but n_units is {self.config.n_units}; "
                 "set n_units to the size of the codebook"
             )
-        conditions = {k: v for k, v in sample.series.items() if k not in ("mel", self.config.unit_column)}
-        return frame_inputs({**conditions, "units": units}, n_frames, self.rates)
+        return units
 
     def _singer(self, sample: Sample, training: bool) -> int:
         name = sample.info["singer"]

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from autosing.aligner.examples import augmented, ctc_loss, fits
-from autosing.aligner.shipped import load_aligner
+from autosing.aligner.shipped import aligner_path
 from autosing.models.acoustic_input import pad_stack
 from autosing.models.aligner import Aligner, AlignerFields
+from autosing.models.directory import LoadedModel, load_model
 from autosing.signal.alphabet import ANYTHING, BLANK, CLASS_OF_PHONE, Alphabet, Kind, alphabet
 from autosing.signal.errors import DataError, UsageError
 from autosing.signal.lyrics import split_words
@@ -21,7 +22,7 @@ from autosing.training.look import Look
 from autosing.training.manifest import Manifest
 from autosing.training.pictures import attention_figure
 from autosing.training.sample import Sample
-from autosing.training.task import Fade, Phase, RunConfig, Task, Tensors
+from autosing.training.task import FREE, Fade, Phase, RunConfig, Task, Tensors
 
 BANDS = "lyric_mel"
 PHONES, LANGUAGE = "phones", "language"
@@ -78,6 +79,8 @@ class AlignerConfig(RunConfig):
             if weight < 0 or (weight and not self.timed_phones):
                 raise UsageError(f"{name} is {weight}; above 0 it needs timed_phones, and it is never below")
         self.require_not_below_0("trim_s", "timing_fade_steps")
+        if self.crop_s and not self.timed_phones:
+            raise UsageError("crops have no text; set crop_s=0 and cut the songs shorter, or set timed_phones=true")
         if not 0 <= self.strength <= 1:
             raise UsageError(f"strength is {self.strength}; it must be from 0 to 1")
         if self.timed_phones and self.alphabet != "classes":
@@ -103,6 +106,8 @@ class AlignerTask(Task[Aligner]):
     metric: ClassVar[str] = CTC
     overfit_bound: ClassVar[float] = 0.3
     statistics_samples: ClassVar[int] = 0
+    # Bands sound alike whatever the stages before them were set to.
+    free: ClassVar[tuple[str, ...]] = (*FREE, "definitions")
 
     def __init__(self, config: AlignerConfig, manifest: Manifest) -> None:
         manifest.require(config.columns)
@@ -123,11 +128,9 @@ class AlignerTask(Task[Aligner]):
         )
         return Aligner(fields)
 
-    def initialise(self, model: Aligner, samples: Iterable[Sample]) -> None:
-        """Takes the weights of the aligner to begin from, where there is one."""
-        if self.config.begin_from:
-            known = load_aligner(self.config.begin_from, self.contract()).model
-            model.load_state_dict(known.state_dict())
+    def base(self) -> LoadedModel:
+        """Returns the aligner that the run begins with."""
+        return load_model(aligner_path(self.config.begin_from))
 
     def phases(self) -> Sequence[Phase]:
         """Returns one turn, with the true times as far as they count."""
@@ -178,12 +181,21 @@ class AlignerTask(Task[Aligner]):
         return found
 
     def validate(self, model: Aligner, batches: Iterable[Tensors]) -> Mapping[str, float]:
-        """Returns the CTC loss per label, of each net and then averaged."""
+        """Returns the CTC loss per label, of each net and then averaged.
+
+        Raises:
+            DataError: no sample has a label, and the first weights would seem the best.
+        """
         total = count = 0.0
         for batch in batches:
             total += float(_ctc(_log_probs(model, batch), batch))
             count += float(batch["label_counts"].sum())
-        return {CTC: total / max(count, 1.0)}
+        if not count:
+            raise DataError(
+                "no sample that is validated has a text that can be spelled and fits its time, so nothing can be "
+                "compared; hold out songs with lyrics when the set is built, or raise validate_samples"
+            )
+        return {CTC: total / count}
 
     def look(self, model: Aligner, batch: Tensors) -> Look:
         """Returns the probability of each symbol over the time of the first line."""

@@ -69,7 +69,7 @@ class CodecTask(WaveTask):
     metric: ClassVar[str] = "mel_l1"
     overfit_bound: ClassVar[float] = 0.45
     more_weights: ClassVar[Mapping[str, float]] = {COMMITMENT: 0.25, **DECODED_WEIGHTS}
-    # A level that no sample of a batch has; the head where mels alone are learned.
+    # The head where mels alone are learned.
     leaves_unused: ClassVar[bool] = True
     config: CodecConfig
 
@@ -89,6 +89,9 @@ class CodecTask(WaveTask):
         """Returns waves, and how many levels each sample has; one more than there are is not to be quantised."""
         batch = super().collate(samples, training=training)
         levels = np.array([self._levels(sample, training) for sample in samples], np.int64)
+        # Processes add up what they give a codebook, and would wait without end for one that has nothing for it.
+        if levels.max() < len(self.config.strides):
+            levels[0] = len(self.config.strides)
         frames = batch.counts["mel"]
         return replace(
             batch,

@@ -25,7 +25,7 @@ from autosing.training.manifest import AUDIO, Manifest, described, rates_of
 from autosing.training.metrics import mel_l1, multi_resolution_stft
 from autosing.training.pictures import mel_figure
 from autosing.training.sample import Sample
-from autosing.training.task import Phase, RunConfig, Task, Tensors
+from autosing.training.task import Phase, RunConfig, Since, Task, Tensors
 from autosing.training.tasks.spectral_losses import log_magnitude_loss, log_mel_loss
 
 MelName = Literal["24k", "44k"]
@@ -141,11 +141,12 @@ class WaveTask(Task[Judged]):
     def phases(self) -> Sequence[Phase]:
         """Returns the network's turn, and the judges' where there are any."""
         config = self.config
-        weights = {
+        weights: dict[str, float | Since] = {
             MEL: config.mel_weight,
             MAGNITUDE: config.magnitude_weight,
-            ADVERSARIAL: config.adversarial_weight,
-            FEATURES: config.features_weight,
+            # Judges that have learned nothing yet have nothing to teach.
+            ADVERSARIAL: Since(config.adversarial_weight, config.adversarial_from),
+            FEATURES: Since(config.features_weight, config.adversarial_from),
             **self.more_weights,
         }
         making = Phase("network", ("network",), betas=(0.8, 0.99), weights=weights)
