@@ -142,6 +142,12 @@ def test_partitions_and_row_groups_are_bounded(source: Path, url: Path) -> None:
     assert [len(p.ids()) for p in Dataset(str(url)).partitions] == [2, 2, 2, 1]
 
 
+@pytest.mark.parametrize("partition_mb", [-1.0, float("nan"), float("inf")])
+def test_a_partition_without_a_size_is_refused(source: Path, url: Path, partition_mb: float) -> None:
+    with pytest.raises(UsageError, match="give the MB of audio"):
+        take(write(source, {"a.wav": wav(1)}), url, partition_mb=partition_mb)
+
+
 def test_a_folder_that_holds_its_own_data_set_stays_a_folder(source: Path) -> None:
     write(source, {"a.wav": wav(1)})
     take(source, source / "set")

@@ -73,6 +73,13 @@ def test_a_hugging_face_table_is_read_at_the_top_and_in_the_folders_of_its_split
     assert "missing.wav" in str(found.problems)
 
 
+@pytest.mark.parametrize(("encoding", "between"), [("utf-8-sig", ";"), ("utf-16", "\t"), ("utf-16", ",")])
+def test_a_table_as_spreadsheets_save_it_is_read(source: Path, url: Path, encoding: str, between: str) -> None:
+    table = between.join(("file_name", "text")) + "\r\n" + between.join(("ä.wav", '"one, two; three"')) + "\r\n"
+    take(write(source, {"metadata.csv": table.encode(encoding), "ä.wav": wav(1)}), url)
+    assert songs(url)["ä.wav"]["raw_lyrics"] == "one, two; three"
+
+
 def test_a_table_that_is_none_is_refused_by_name(source: Path, url: Path) -> None:
     write(source, {"metadata.csv": 'file_name,text\na.wav,one\n"a.wav,never closed\n', "a.wav": wav(1)})
     with pytest.raises(DataError, match=r"metadata\.csv is damaged"):

@@ -94,6 +94,8 @@ def test_any_line_ending_is_one(ending: str) -> None:
     [
         ("utf-8", ""),
         ("utf-8-sig", ""),
+        ("utf-8-sig", "#BPM:150\n"),
+        ("utf-16", ""),
         ("cp1252", ""),
         ("cp1250", "#ENCODING:CP1250\n"),
         ("cp1252", "#ENCODING:UTF8\n"),

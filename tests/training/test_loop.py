@@ -43,6 +43,13 @@ def test_a_metric_that_is_no_number_neither_is_best_nor_ends_the_run(toy_set: Pa
     assert load_model(result.model).training["metrics"] == {"valid/mel_l1": 3.0, "valid/beside": None}
 
 
+def test_the_last_weights_are_kept_where_no_metric_is_a_number(toy_set: Path, tmp_path: Path) -> None:
+    Judged.told = [float("nan"), float("nan")]
+    result = train("toy_judged:low", toy_set, tmp_path / "run", [*SETTINGS, "steps=4"])
+    assert result.model is not None
+    assert load_model(result.model).training["step"] == 4
+
+
 def test_frozen_parts_stay_as_they_are_through_a_validation(toy_set: Path, tmp_path: Path) -> None:
     Judged.told = [5.0, 4.0]
     Judged.modes.clear()

@@ -290,6 +290,8 @@ class Loop:
             self._save_model()
         else:
             progress.stale += 1
+            if progress.best is None and self._finished:
+                self._save_model()  # No metric was a number: the last weights are better than none.
 
     def _validate(self, record: Record) -> dict[str, float]:
         model, step = self._trained.model, self._progress.step

@@ -1,5 +1,6 @@
 """Files that sources are made of: which are sound, what text they hold, and where a name in a file may lead."""
 
+import codecs
 import csv
 import fnmatch
 import io
@@ -46,6 +47,7 @@ AUDIO_SUFFIXES = frozenset(
     ]
 )
 LARGEST_LYRICS_BYTES = 4 << 20
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 LARGEST_TABLE_BYTES = 256 << 20
 LONGEST_BELIEVED_S = 24 * 3600
 # Where one recording lies in several codings, the first of these that there is.
@@ -106,11 +108,17 @@ def read_text(file: Path, largest_bytes: int = LARGEST_LYRICS_BYTES) -> str:
     return decode_text(raw)
 
 
-def decode_text(raw: bytes, encodings: Sequence[str] = ("utf-8-sig", "cp1252")) -> str:
+def beginning_of(file: Path, n_bytes: int = 1 << 12) -> str:
+    """Returns the text of the first bytes of a file, which tell what it is; what they cut in two is left out."""
+    with file.open("rb") as opened:
+        return decode_text(opened.read(n_bytes), is_whole=False)
+
+
+def decode_text(raw: bytes, encodings: Sequence[str] = ("utf-8-sig", "cp1252"), is_whole: bool = True) -> str:
     """Returns bytes as text: UTF-16 with BOM, else the first of `encodings` that fits, else Latin-1."""
-    for encoding in ["utf-16"] if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else encodings:
+    for encoding in ["utf-16"] if raw[:2] in UTF_16 else encodings:
         try:
-            return raw.decode(encoding)
+            return codecs.getincrementaldecoder(encoding)().decode(raw, is_whole)
         except UnicodeDecodeError:
             continue
     return raw.decode("latin-1")

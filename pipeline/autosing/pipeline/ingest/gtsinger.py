@@ -20,7 +20,7 @@ from autosing.pipeline.ingest.annotation import (
     reference,
     seconds,
 )
-from autosing.pipeline.ingest.files import LARGEST_TABLE_BYTES, read_text, table_rows
+from autosing.pipeline.ingest.files import LARGEST_TABLE_BYTES, beginning_of, read_text, rows_of, table_rows
 from autosing.pipeline.ingest.languages import language_tag
 from autosing.pipeline.ingest.mandarin import UNSUNG
 from autosing.pipeline.ingest.partitions import NewSong
@@ -36,8 +36,7 @@ _COLUMNS = ("file", "singer", "language", "song", "lyrics")
 def _found(source: Source) -> bool:
     clips = source.root / CLIPS
     if clips.is_file():
-        with clips.open("rb") as file:
-            return set(_COLUMNS) <= set(file.readline(1 << 12).decode("utf-8", "replace").strip().split("\t"))
+        return set(_COLUMNS) <= set(rows_of(beginning_of(clips))[0].strip().split("\t"))
     return source.is_most([p for p in source.audio if _is_take(p)])
 
 

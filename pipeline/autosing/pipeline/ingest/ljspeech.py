@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from autosing.pipeline.ingest.files import LARGEST_TABLE_BYTES, audio_of_stem, read_text, rows_of
+from autosing.pipeline.ingest.files import LARGEST_TABLE_BYTES, audio_of_stem, beginning_of, read_text, rows_of
 from autosing.pipeline.ingest.partitions import NewSong
 from autosing.pipeline.ingest.source import Layout, Source
 from autosing.signal.errors import RowError
@@ -18,8 +18,7 @@ def _found(source: Source) -> bool:
     metadata = source.root / METADATA
     if not metadata.is_file():
         return False
-    with metadata.open("rb") as file:
-        return 1 <= file.readline(1 << 16).count(b"|") <= 2
+    return 1 <= rows_of(beginning_of(metadata, 1 << 16))[0].count("|") <= 2
 
 
 def _songs(source: Source) -> Iterator[NewSong]:

@@ -8,12 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-from autosing.pipeline.ingest.files import OutsideError
+from autosing.pipeline.ingest.files import UTF_16, OutsideError, beginning_of, rows_of
 from autosing.pipeline.ingest.source import Source
 from autosing.signal.errors import DataError, RowError, UsageError
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
 TABLE = ".csv"
+DELIMITERS = ",;\t"
 METADATA = ("metadata.csv", "metadata.jsonl")
 LONGEST_ROW_BYTES = 16 << 20
 LARGEST_HELD_BYTES = 2 << 30
@@ -118,10 +119,14 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _table_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yields the rows of a table with a header as JSON."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    """Yields the rows of a table with a header as JSON; it tells what is between its fields, as spreadsheets differ."""
+    names = rows_of(beginning_of(path, 1 << 16))[0]
+    with path.open("rb") as opened:
+        encoding = "utf-16" if opened.read(2) in UTF_16 else "utf-8-sig"
+    with path.open(encoding=encoding, newline="") as file:
         # A line of any length would be read whole; its rest is another row, which is told when it makes no sense.
-        rows = csv.DictReader(iter(lambda: file.readline(LONGEST_ROW_BYTES), ""), strict=True)
+        lines = iter(lambda: file.readline(LONGEST_ROW_BYTES), "")
+        rows = csv.DictReader(lines, strict=True, delimiter=max(DELIMITERS, key=names.count))
         try:
             for row in rows:
                 yield rows.line_num, json.dumps({key: value or None for key, value in row.items() if key}).encode()

@@ -1,6 +1,7 @@
 """Appends songs to a data set as numbered partitions; what is there already is never written again."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,17 @@ PARTITION_HOURS = 4.0
 ROW_GROUP_BYTES = 32 << 20
 MOST_TOLD = 1000
 """How many problems of a source are kept in words; all are counted."""
+
+
+def bytes_of(partition_mb: float) -> int:
+    """Returns the bytes at which a partition is full.
+
+    Raises:
+        UsageError: that is no finite number of MB.
+    """
+    if not 0 <= partition_mb < math.inf:
+        raise UsageError(f"a partition of {partition_mb:g} MB is none; give the MB of audio that it may hold")
+    return int(partition_mb * (1 << 20))
 
 
 @dataclass(frozen=True)

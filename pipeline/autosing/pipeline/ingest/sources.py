@@ -16,7 +16,7 @@ from autosing.pipeline.ingest.ljspeech import LJSPEECH
 from autosing.pipeline.ingest.m4singer import M4SINGER
 from autosing.pipeline.ingest.opencpop import OPENCPOP, OPENCPOP_SONGS
 from autosing.pipeline.ingest.opensinger import OPENSINGER
-from autosing.pipeline.ingest.partitions import IngestResult, append_songs
+from autosing.pipeline.ingest.partitions import IngestResult, append_songs, bytes_of
 from autosing.pipeline.ingest.pjs import PJS
 from autosing.pipeline.ingest.source import Source
 from autosing.pipeline.ingest.svcc import SVCC
@@ -82,10 +82,10 @@ def ingest(source: str, url: str, options: IngestOptions) -> IngestResult:
         options: how to read it.
 
     Raises:
-        UsageError: the source does not exist, holds no songs, or its format is unknown.
+        UsageError: the source does not exist, holds no songs, its format is unknown, or a partition has no size.
         DataError: ids clash.
     """
-    limit = int(options.partition_mb * (1 << 20))
+    limit = bytes_of(options.partition_mb)
     if options.format not in FORMATS:
         raise UsageError(f"the format {options.format!r} is unknown; known: {', '.join(FORMATS)}")
     if source.startswith(SYNTHETIC) or options.format == "synthetic":

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autosing.pipeline.ingest.annotation import Lyrics, Note, Timed, TimedLine, lyrics_of, reference
-from autosing.pipeline.ingest.files import LARGEST_LYRICS_BYTES, OutsideError, audio_of_stem, decode_text, rows_of
+from autosing.pipeline.ingest.files import (
+    LARGEST_LYRICS_BYTES,
+    OutsideError,
+    audio_of_stem,
+    beginning_of,
+    decode_text,
+    rows_of,
+)
 from autosing.pipeline.ingest.languages import language_tag
 from autosing.pipeline.ingest.partitions import NewSong
 from autosing.pipeline.ingest.source import Layout, Source
@@ -43,10 +50,9 @@ def _found(source: Source) -> bool:
 
 
 def _is_song(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(1 << 12)
-    headers = {line.split(b":")[0].lstrip(b"# ").rstrip().upper() for line in head.splitlines() if b"#" in line}
-    return b"BPM" in headers and bool(headers & {name.encode() for name in SOUND})
+    rows = rows_of(beginning_of(path))
+    headers = {row.split(":")[0].lstrip("# ").rstrip().upper() for row in rows if row.startswith("#")}
+    return "BPM" in headers and bool(headers & set(SOUND))
 
 
 def _songs(source: Source) -> Iterator[NewSong]:

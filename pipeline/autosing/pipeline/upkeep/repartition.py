@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from autosing.pipeline.construct.manifest import digest_of
 from autosing.pipeline.dataset import EXCLUDE, REPARTITION, UNFINISHED, Dataset
+from autosing.pipeline.ingest.partitions import bytes_of
 from autosing.pipeline.store import TEMPORARY, Store, explained_refusals
 from autosing.pipeline.upkeep.orphans import MODELS
 from autosing.pipeline.upkeep.rewrite import Limits, Rewriter
@@ -71,11 +72,12 @@ def repartition(
         told: is told the name of every file that was written.
 
     Raises:
-        UsageError: the target is another data set, or lies in the source.
+        UsageError: the target is another data set, or lies in the source; a partition has no size.
         DataError: the source can't be read, or changed since the run that was stopped; the disk is full.
     """
     source, target = Dataset(source_url), Store(target_url)
     _check_apart(source.store, target)
+    bytes_of(partition_mb)  # Told before anything is written.
     sources = Sources.of(source.partitions)
     fingerprint = digest_of([FORMAT, sources.states, partition_mb, hours])
     plan = Repartitioned(source_url, fingerprint, partition_mb, hours, len(sources), sources.n_songs, left=sources.left)
@@ -151,7 +153,7 @@ def _copy(source: Store, target: Store, parts: tuple[str, ...]) -> None:
 
 def _write(target: Store, sources: Sources, done: Repartitioned, told: Told) -> Repartitioned:
     """Writes the partitions that are left, noting after each how far it is."""
-    limits = Limits(int(done.partition_mb * (1 << 20)), done.hours * 3600)
+    limits = Limits(bytes_of(done.partition_mb), done.hours * 3600)
     start = Position(*done.next) if done.next else Position(len(sources))
     rewriter = Rewriter(target, sources, limits, start, told)
     while rewriter.position:
