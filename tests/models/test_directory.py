@@ -214,6 +214,10 @@ def change_config(**changes: Any) -> Callable[[Path], None]:
             change_config(fields={**vars(tiny_model().fields), "n_mels": 9}),
             r"does not fit its config.json: decoder.out.bias is \(8,\), expected \(9,\)",
         ),
+        (  # More than any machine has: told without asking for it.
+            change_config(fields={**vars(tiny_model().fields), "n_mels": 10**13}),
+            r"does not fit its config.json: decoder.out.bias is \(8,\), expected \(10000000000000,\)",
+        ),
     ],
 )
 def test_a_damaged_or_foreign_directory_is_refused_by_name(

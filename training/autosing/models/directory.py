@@ -133,8 +133,7 @@ def load_model(path: str | Path, expect: Mapping[str, Any] | None = None) -> Loa
     tensors, config = load_tensors(folder)
     contract = _mapping(folder, config, "contract")
     check_contract(f"the model {path}", contract, expect or {})
-    model = _build(folder, config.get("class"), _mapping(folder, config, "fields"))
-    _fill(folder, model, tensors)
+    model = _build(folder, config.get("class"), _mapping(folder, config, "fields"), tensors)
     training = _mapping(folder, config, "training") if "training" in config else None
     return LoadedModel(model.eval(), contract, directory_digest(folder), training)
 
@@ -179,7 +178,9 @@ def _name_of(model: "nn.Module") -> str:
     )
 
 
-def _build(path: Path, name: Any, fields: Mapping[str, Any]) -> "nn.Module":
+def _build(path: Path, name: Any, fields: Mapping[str, Any], tensors: Mapping[str, Array]) -> "nn.Module":
+    import torch
+
     if not isinstance(name, str) or name not in _MODELS:
         known = ", ".join(sorted(_MODELS))
         raise CheckpointError(
@@ -194,9 +195,14 @@ def _build(path: Path, name: Any, fields: Mapping[str, Any]) -> "nn.Module":
             f"({error}); install the package it is in"
         ) from error
     try:
-        model: nn.Module = model_type(model_type.fields_type(**fields))
+        told = model_type.fields_type(**fields)
+        # Shapes alone, without memory: what a foreign file asks for may be more than there is.
+        with torch.device("meta"):
+            _check_shapes(path, model_type(told), tensors)
+        model: nn.Module = model_type(told)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path / CONFIG}: fields of another version of {name} ({error})") from error
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
     return model
 
 
@@ -213,12 +219,9 @@ def differing_shapes(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> "li
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 
-def _fill(path: Path, model: "nn.Module", tensors: Mapping[str, Array]) -> None:
-    import torch
-
+def _check_shapes(path: Path, model: "nn.Module", tensors: Mapping[str, Array]) -> None:
     for name, found, wanted in differing_shapes(tensors, model.state_dict()):
         raise CheckpointError(
             f"{path / WEIGHTS} does not fit its {CONFIG}: {name} is {'missing' if found is None else found}, "
             f"expected {'no such tensor' if wanted is None else wanted}; {COPY_AGAIN}"
         )
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
