@@ -12,7 +12,7 @@ import runs
 from toy_shards import toy_samples, write_set
 
 from autosing.signal.errors import AutosingError, UsageError
-from autosing.training.on_ray import _work, run_on_ray
+from autosing.training.on_ray import _noted, _work, run_on_ray
 from autosing.training.run import Job, train
 
 # Ray warns of its own settings when it is imported.
@@ -39,7 +39,7 @@ def test_one_recipe_trains_the_same_by_every_launcher(toy_set: Path, tmp_path: P
     for plain, other in zip(logs[0] * 2, logs[1] + logs[2], strict=True):
         assert plain.keys() == other.keys()
         assert all(math.isclose(plain[name], other[name], rel_tol=1e-4) for name in plain)
-    assert not list(tmp_path.glob(".*.ray"))
+    assert not list(tmp_path.glob(".*.ray-*"))
 
 
 def test_a_worker_finds_what_settings_name_from_where_the_driver_is(
@@ -85,6 +85,15 @@ def test_what_ends_a_run_in_a_worker_is_told_here(tmp_path: Path) -> None:
         AutosingError, match=r"^.*train-00000.tar has changed bytes .* at sample \S+; copy the set again"
     ):
         run_on_ray(Job("acoustic", (str(data),), tmp_path / "run", ("size=tiny",)), cpus_per_worker=0.5)
+
+
+def test_a_second_driver_leaves_the_notes_of_the_first(tmp_path: Path) -> None:
+    with _noted(tmp_path / "run") as first:
+        (first / "stop").touch()
+        with _noted(tmp_path / "run") as second:
+            assert second != first
+        assert (first / "stop").exists() and not second.exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_work_is_refused_before_ray_starts(toy_set: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ through files beside the run's folder, which all of them see anyway.
 
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -153,10 +154,12 @@ def _listen(file: Path, stopping: threading.Event) -> None:
 
 @contextmanager
 def _noted(out: Path) -> Iterator[Path]:
-    """Gives a folder for the notes of Ray and of ours, which mean nothing afterwards."""
-    notes = out.with_name(f".{out.name}.ray")
-    shutil.rmtree(notes, ignore_errors=True)
-    notes.mkdir(parents=True)
+    """Gives a folder for the notes of Ray and of ours, which mean nothing afterwards.
+
+    It is of this driver alone: one that is started on a run in progress must not take away the notes of the other.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    notes = Path(tempfile.mkdtemp(prefix=f".{out.name}.ray-", dir=out.parent))
     try:
         yield notes
     finally:
