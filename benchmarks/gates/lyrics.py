@@ -4,7 +4,8 @@
 
 Everything is learned from synthetic songs: tokens by a semantic bottleneck, codes by the codec, word times by the
 shipped aligner; figures are of songs that are held out. T2S is compared with what the token before tells alone, and
-with the lyrics of another song; SM2A with the most frequent codes, and with the tokens of another song. Then the lyrics
+with the lyrics of another song; SM2A with the most frequent codes, and with the tokens of another song, where these
+songs are sung: a third of them is rests, most of which have one code. Then the lyrics
 of songs that nobody has heard are sung, and what the aligner's net reads without knowing them is compared with them
 (symbol errors), beside what it reads in the recordings, in those after the codec, and in the sung ones against another
 song's lyrics.
@@ -15,8 +16,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from autosing.pipeline.threads import one_thread
@@ -29,6 +31,7 @@ import torch  # noqa: E402
 from synthetic_set import built, only_at_the_end, options_of, options_of_a_run  # noqa: E402
 
 from autosing.models.codecs import AnyCodec, load_codec  # noqa: E402
+from autosing.models.directory import load_model  # noqa: E402
 from autosing.models.sampling import Sampling  # noqa: E402
 from autosing.pipeline.construct.inputs import NamedDataset  # noqa: E402
 from autosing.pipeline.construct.sample import SampleSpec  # noqa: E402
@@ -44,7 +47,11 @@ from autosing.sounds.outputs import Outputs  # noqa: E402
 from autosing.synthesis.sing import Given, Performer, Wanted  # noqa: E402
 from autosing.synthesis.singing.lyrics import lrc_lyrics  # noqa: E402
 from autosing.synthesis.singing.takes import Judge, Verdict  # noqa: E402
+from autosing.training.loader import Reading  # noqa: E402
+from autosing.training.recipes import apply_settings, default_config  # noqa: E402
 from autosing.training.run import train  # noqa: E402
+from autosing.training.shards import Data  # noqa: E402
+from autosing.training.step import tensors  # noqa: E402
 
 Wave = npt.NDArray[np.float32]
 SINGERS, VALID = 8, "valid/"
@@ -56,9 +63,11 @@ PARTS = SampleSpec(
 # The lines of the LRC lyrics, whose texts the bottleneck learns from.
 SETTINGS = ("ssl.model=log_mel", "align.method=rate", "cuts.method=lines")
 LEVELS = ("codes_0", "codes_1", "codes_2")
-WHOLE = SampleSpec(
-    "whole", {"semantic": "semantic.semantic"} | {name: f"codes.{name}" for name in LEVELS}, cuts=None, words=True
-)
+TOKENS = {"semantic": "semantic.semantic"} | {name: f"codes.{name}" for name in LEVELS}
+WHOLE = SampleSpec("whole", TOKENS, cuts=None, words=True)
+# Pieces of the same songs, of 3 to 12 s, in which somebody sings for four fifths of the time.
+PIECES = SampleSpec("pieces", TOKENS)
+SUNG_CUTS = ("cuts.method=sung", "cuts.words=align", "cuts.activity=")
 # Seeds of the songs whose lyrics are sung; those of the set are far below.
 FIRST_UNSEEN = 8_000_000
 MOST_PERPLEXITY, LEAST_GAP, LEAST_ACCURACY = 0.8, 1.3, 2.0
@@ -120,6 +129,9 @@ def learned(folder: Path, options: argparse.Namespace) -> tuple[Models, list[boo
         told["lyrics_gap"] >= LEAST_GAP,
     ]
     sm2a, told = trained("sm2a", whole, folder, [*usual, *only_at_the_end(options.sm2a_steps)], options)
+    print(f"sm2a, rests counted: {told['token_accuracy'] / told['unigram_accuracy']:.3f} x the most frequent codes")
+    told = where_sung(sm2a, folder / PIECES.name, usual)
+    print(f"sm2a, where it is sung: {said(told)}")
     good += [told["token_accuracy"] >= LEAST_ACCURACY * told["unigram_accuracy"], told["semantic_gap"] >= LEAST_GAP]
     return Models(semantic, str(codec), t2s, sm2a), good
 
@@ -137,22 +149,48 @@ def trained(
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     last = next(row for row in reversed(rows) if any(name.startswith(VALID) for name in row))
     told = {name.removeprefix(VALID): value for name, value in last.items() if name.startswith(VALID)}
-    print(f"{recipe}: {', '.join(f'{name} {value:.3f}' for name, value in told.items())}", end="; ")
+    print(f"{recipe}: {said(told)}", end="; ")
     print(f"{time.process_time() - started:.0f} CPU s", flush=True)
     return str(run / "model"), told
 
 
+def said(told: Mapping[str, float]) -> str:
+    """Returns figures as a line."""
+    return ", ".join(f"{name} {value:.3f}" for name, value in told.items())
+
+
+def where_sung(model: str, shards: Path, settings: list[str]) -> Mapping[str, float]:
+    """Returns the figures of an SM2A model on the held-out pieces of a set, beside the most frequent codes of it."""
+    config = apply_settings(default_config("sm2a"), ["size=tiny", *settings])
+    data = Data.open((str(shards),))
+    task = config.task(data.manifest)
+    learner = task.build().eval()
+    collate = partial(task.collate, training=False)
+    train_set, valid = (
+        Reading(data.split(split), columns=config.columns, collate=collate, seed=0, budget_s=40)
+        for split in ("train", "valid")
+    )
+    task.initialise(learner, train_set.spread(task.statistics_samples))
+    learner.language = load_model(model).model
+    with torch.no_grad():
+        return task.validate(learner, (tensors(batch, torch.device("cpu")) for batch in valid.epoch(0)))
+
+
 def tokenized(folder: Path, semantic: str, codec: str, n_songs: int) -> Path:
-    """Returns the set of whole songs as tokens and codes, with the times that the aligner gives to their words."""
-    out = folder / "whole"
-    if not out.exists():
+    """Returns the set of whole songs as tokens and codes, with the times that the aligner gives to their words.
+
+    Beside it one is made of the pieces of these songs that are sung; the same songs are held out.
+    """
+    out = folder / WHOLE.name
+    if not all((folder / spec.name).exists() for spec in (PIECES, WHOLE)):
         entry = Project().dataset(str(folder / "songs"))
         dataset = Dataset(entry.path)
-        settings = ("ssl.model=log_mel", f"semantic.model={semantic}", f"codes.model={codec}")
-        process(dataset, Project().graph(entry, settings), ["semantic", "codes", "align"], RunOptions("local"))
+        settings = ("ssl.model=log_mel", f"semantic.model={semantic}", f"codes.model={codec}", *SUNG_CUTS)
+        process(dataset, Project().graph(entry, settings), ["semantic", "codes", "align", "cuts"], RunOptions("local"))
         held_out = max(n_songs // 8, 1)
-        spec = replace(WHOLE, valid_songs=held_out, test_songs=held_out)
-        construct_dataset([NamedDataset("gate", dataset)], str(out), spec)
+        for spec in (spec for spec in (PIECES, WHOLE) if not (folder / spec.name).exists()):
+            wanted = replace(spec, valid_songs=held_out, test_songs=held_out)
+            construct_dataset([NamedDataset("gate", dataset)], str(folder / spec.name), wanted)
     return out
 
 

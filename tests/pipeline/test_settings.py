@@ -129,7 +129,8 @@ def test_an_input_that_has_no_such_column_is_told_with_those_that_it_has() -> No
         ("mel.spec={n_mels: 80}", ("mel", "spec", {"n_mels": 80})),
         ("ssl.model=a/b=c", ("ssl", "model", "a/b=c")),
         ("f0.keep=false", ("f0", "keep", False)),
-        ("f0.method=", ("f0", "method", None)),
+        ("cuts.activity=", ("cuts", "activity", "")),
+        ("f0.method=null", ("f0", "method", None)),
     ],
 )
 def test_an_override_names_an_instance_and_a_field(override: str, parsed: tuple[str, str, object]) -> None:
@@ -146,7 +147,7 @@ def test_an_override_of_another_form_is_refused_with_an_example(override: str) -
     ("override", "message"),
     [
         ("f0.method=yin", r"stages\.f0\.method: 'yin' does not fit: .*'swift', 'praat'"),
-        ("f0.method=", r"stages\.f0\.method: None does not fit"),
+        ("f0.method=", r"stages\.f0\.method: '' does not fit"),
         ("f0.method=[", "the value is no valid YAML"),
         ("f0.hop=1", r"stages\.f0\.hop: unknown; known: audio"),
         ("f1.method=dio", "the stage 'f1' is unknown; known: align"),

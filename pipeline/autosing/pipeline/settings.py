@@ -160,7 +160,8 @@ def parse_override(text: str) -> tuple[str, str, Any]:
     if not equals or not instance:
         raise UsageError(f"--set {text}: expected INSTANCE.FIELD=VALUE, e.g. f0.method=praat")
     try:
-        return instance, key, yaml.safe_load(value)
+        # Nothing behind the sign is the empty text, as `cuts.activity=` means; null is said by its name.
+        return instance, key, yaml.safe_load(value) if value.strip() else ""
     except yaml.YAMLError as error:
         raise UsageError(f"--set {text}: the value is no valid YAML: {error}") from error
 
