@@ -39,6 +39,7 @@ from songs import SHARED_DATA, load_songs, repeated, write_dataset  # noqa: E402
 PACKAGES = ("pyarrow", "pandas", "ray", "lhotse", "swift-f0")
 SAMPLED_S = 0.1
 POINTS_HZ = 100
+MEL_HZ = 24_000
 
 
 def features(wave: npt.NDArray[np.float32], sample_rate_hz: int) -> dict[str, npt.NDArray[Any]]:
@@ -115,7 +116,8 @@ def by_lhotse(url: Path, out: Path) -> None:
     files = sorted(path for path in (url.parent / "files").iterdir())
     recordings = RecordingSet.from_recordings(Recording.from_file(path, recording_id=path.name) for path in files)
     for name, extractor in extractors.items():
-        cuts = CutSet.from_manifests(recordings=recordings)
+        # At a rate of which every hop is a whole number of samples, as lhotse asks for.
+        cuts = CutSet.from_manifests(recordings=recordings).resample(MEL_HZ)
         done = cuts.compute_and_store_features(
             extractor, storage_path=out / name, num_jobs=1, storage_type=NumpyFilesWriter
         )
@@ -127,13 +129,14 @@ def lhotse_extractors() -> Mapping[str, Any]:
     from dataclasses import dataclass
 
     from lhotse.features.base import FeatureExtractor
+    from lhotse.utils import compute_num_frames
 
     from autosing.signal.decode import to_mono
     from autosing.signal.mel import MelSpec
 
     @dataclass
     class Config:
-        sampling_rate: int = 44100
+        sampling_rate: int = MEL_HZ
 
     def extractor(key: str, shift_s: float, dim: int, of: Callable[..., Any]) -> Any:
         class Extractor(FeatureExtractor):
@@ -145,7 +148,7 @@ def lhotse_extractors() -> Mapping[str, Any]:
 
             def extract(self, samples: Any, sampling_rate: int) -> Any:
                 values = of(to_mono(np.asarray(samples, np.float32).T), sampling_rate)
-                n_frames = round(samples.shape[-1] / sampling_rate / shift_s)
+                n_frames = compute_num_frames(samples.shape[-1] / sampling_rate, shift_s, sampling_rate)
                 return np.pad(values, ((0, max(n_frames - len(values), 0)), (0, 0)), mode="edge")[:n_frames]
 
         return Extractor(Config())
