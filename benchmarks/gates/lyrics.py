@@ -5,10 +5,9 @@
 Everything is learned from synthetic songs: tokens by a semantic bottleneck, codes by the codec, word times by the
 shipped aligner; figures are of songs that are held out. T2S is compared with what the token before tells alone, and
 with the lyrics of another song; SM2A with the most frequent codes, and with the tokens of another song, where these
-songs are sung: a third of them is rests, most of which have one code. Then the lyrics
-of songs that nobody has heard are sung, and what the aligner's net reads without knowing them is compared with them
-(symbol errors), beside what it reads in the recordings, in those after the codec, and in the sung ones against another
-song's lyrics.
+songs are sung: a third of them is rests, most of which have one code. Then the lyrics of songs that nobody has heard
+are sung, and what the aligner's net reads without knowing them is compared with them (symbol errors), beside what it
+reads in the recordings, in those after the codec, and in the sung ones against another song's lyrics.
 """
 
 import argparse
@@ -181,17 +180,17 @@ def tokenized(folder: Path, semantic: str, codec: str, n_songs: int) -> Path:
 
     Beside it one is made of the pieces of these songs that are sung; the same songs are held out.
     """
-    out = folder / WHOLE.name
-    if not all((folder / spec.name).exists() for spec in (PIECES, WHOLE)):
+    missing = [spec for spec in (PIECES, WHOLE) if not (folder / spec.name).exists()]
+    if missing:
         entry = Project().dataset(str(folder / "songs"))
         dataset = Dataset(entry.path)
         settings = ("ssl.model=log_mel", f"semantic.model={semantic}", f"codes.model={codec}", *SUNG_CUTS)
         process(dataset, Project().graph(entry, settings), ["semantic", "codes", "align", "cuts"], RunOptions("local"))
         held_out = max(n_songs // 8, 1)
-        for spec in (spec for spec in (PIECES, WHOLE) if not (folder / spec.name).exists()):
+        for spec in missing:
             wanted = replace(spec, valid_songs=held_out, test_songs=held_out)
             construct_dataset([NamedDataset("gate", dataset)], str(folder / spec.name), wanted)
-    return out
+    return folder / WHOLE.name
 
 
 def sung(models: Models, folder: Path, options: argparse.Namespace) -> bool:

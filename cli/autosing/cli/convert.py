@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from autosing.cli.options import Config
+from autosing.cli.options import Config, Device, loudness_of, separator_of, show_singers
 from autosing.pipeline.threads import one_thread
 from autosing.signal.errors import UsageError
 
@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from autosing.conversion.inputs import Input
     from autosing.conversion.job import Job
     from autosing.conversion.text import Outcome
-    from autosing.synthesis.conversion.levels import Loudness
     from autosing.synthesis.convert import Converter
-
-Device = Literal["auto", "cpu", "cuda"]
 
 
 def convert(
@@ -89,26 +86,13 @@ def convert(
         raise UsageError("--stems makes the backing of each mix itself; leave out one of --stems and --backing")
     inputs = find_inputs(paths[:-1], paths[-1])
     outputs = Outputs.of(paths[-1], format, bits, len(inputs))
-    wanted = Wanted(singer, key, round_key, formant, _loudness(loudness), steps, solver, guidance, seed)
+    wanted = Wanted(singer, key, round_key, formant, loudness_of(loudness), steps, solver, guidance, seed)
     converter, made_with = _converter(model, vocoder, set_ or [], device)
-    separator = None
-    if stems:
-        from autosing.pipeline.settings import load_project
-        from autosing.sounds.mixes import Separator
-
-        separator = Separator(load_project(config), set_ or [], device)
+    separator = separator_of(config, set_, device) if stems else None
     job = Job(converter, wanted, outputs, separator, backing, overwrite, made_with)
     outcomes = _run(job, inputs)
     _show(outcomes, as_json)
     raise typer.Exit(exit_code(outcomes))
-
-
-def _loudness(text: str) -> "Loudness":
-    """Returns a number where it is one; `Wanted` says what else it may be."""
-    try:
-        return float(text)
-    except ValueError:
-        return text  # type: ignore[return-value]
 
 
 def _converter(
@@ -137,8 +121,6 @@ def _converter(
 
 
 def _show_singers(model: str, as_json: bool) -> None:
-    import json
-
     from autosing.models.hub import model_folder
     from autosing.signal.checkpoint import Checkpoint
     from autosing.signal.errors import CheckpointError
@@ -147,14 +129,9 @@ def _show_singers(model: str, as_json: bool) -> None:
     if config.get("class") != "svc":
         raise CheckpointError(f"{model} is no conversion model but a {config.get('class')!r}; give one of `train svc`")
     singers = list(config["contract"].get("singers", ()))
-    if as_json:
-        print(json.dumps(singers))
-    elif singers:
-        print("\n".join(singers))
-    elif config["fields"].get("embedding_dim"):
-        print("the model sings like any recording: give the path of one as --singer")
-    else:
-        print("the model was trained without singers")
+    by_recording = "the model sings like any recording: give the path of one as --singer"
+    hears = bool(config["fields"].get("embedding_dim"))
+    show_singers(singers, by_recording if hears else "the model was trained without singers", as_json)
 
 
 def _run(job: "Job", inputs: "Sequence[Input]") -> "list[Outcome]":

@@ -1,19 +1,13 @@
 """`autosing sing`: lyrics sung, over a backing, in a voice."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from autosing.cli.options import Config
+from autosing.cli.options import Config, Device, loudness_of, separator_of, show_singers
 from autosing.pipeline.threads import one_thread
 from autosing.signal.errors import UsageError
-
-if TYPE_CHECKING:
-    from autosing.sounds.mixes import Separator
-    from autosing.synthesis.conversion.levels import Loudness
-
-Device = Literal["auto", "cpu", "cuda"]
 
 
 def sing(
@@ -111,7 +105,7 @@ def sing(
         seed,
         Sampling(temperature, top_k, top_p, guidance, repetition),
         Sampling(codes_temperature, codes_top_k, codes_top_p, codes_guidance),
-        _loudness(loudness),
+        loudness_of(loudness),
         PACE_PER_S if pace is None else pace,
         window,
         context,
@@ -124,43 +118,17 @@ def sing(
     performer = load_performer(t2s, sm2a, codec, set_ or [], device, aligner, lexicon)
     with Progress() as progress:
         progress.part("separation")
-        given = sources.given(_separator(reference, config, set_ or [], device))
+        given = sources.given(separator_of(config, set_, device) if reference else None)
         facts = sing_song(performer, wanted, given, target, progress)
     _show(facts, as_json, lines_of(facts))
 
 
-def _separator(reference: Path | None, config: str | None, overrides: list[str], device: Device) -> "Separator | None":
-    """Returns what takes a reference apart; None where there is none."""
-    if reference is None:
-        return None
-    from autosing.pipeline.settings import load_project
-    from autosing.sounds.mixes import Separator
-
-    return Separator(load_project(config), overrides, device)
-
-
-def _loudness(text: str) -> "Loudness":
-    """Returns a number where it is one; `Wanted` says what else it may be."""
-    try:
-        return float(text)
-    except ValueError:
-        return text  # type: ignore[return-value]
-
-
 def _show_singers(t2s: str, sm2a: str, as_json: bool) -> None:
-    import json
-
     from autosing.singing.models import singers_of
 
     singers = singers_of(t2s, sm2a)
-    if as_json:
-        print(json.dumps(singers))
-    elif singers:
-        print("\n".join(singers))
-    elif singers is None:
-        print("the models sing like any recording: give the path of one as --singer, or as --reference")
-    else:
-        print("the models were trained without singers")
+    by_recording = "the models sing like any recording: give the path of one as --singer, or as --reference"
+    show_singers(singers, by_recording if singers is None else "the models were trained without singers", as_json)
 
 
 def _show(facts: dict[str, object], as_json: bool, lines: list[str]) -> None:

@@ -129,6 +129,11 @@ def rows_of(text: str) -> list[str]:
     return re.split(r"\r\n|\r|\n", text)
 
 
+def first_line(file: Path, n_bytes: int = 1 << 12) -> str:
+    """Returns the first line of a file, as far as it is within the first bytes."""
+    return rows_of(beginning_of(file, n_bytes))[0]
+
+
 def table_rows(text: str, where: str, delimiter: str = ",") -> list[dict[str, str]]:
     """Returns the rows of a table with a header; fields that a row lacks are missing, tabs come without quotes.
 

@@ -20,7 +20,7 @@ from autosing.pipeline.ingest.annotation import (
     reference,
     seconds,
 )
-from autosing.pipeline.ingest.files import LARGEST_TABLE_BYTES, beginning_of, read_text, rows_of, table_rows
+from autosing.pipeline.ingest.files import LARGEST_TABLE_BYTES, first_line, read_text, table_rows
 from autosing.pipeline.ingest.languages import language_tag
 from autosing.pipeline.ingest.mandarin import UNSUNG
 from autosing.pipeline.ingest.partitions import NewSong
@@ -36,7 +36,7 @@ _COLUMNS = ("file", "singer", "language", "song", "lyrics")
 def _found(source: Source) -> bool:
     clips = source.root / CLIPS
     if clips.is_file():
-        return set(_COLUMNS) <= set(rows_of(beginning_of(clips))[0].strip().split("\t"))
+        return set(_COLUMNS) <= set(first_line(clips).strip().split("\t"))
     return source.is_most([p for p in source.audio if _is_take(p)])
 
 

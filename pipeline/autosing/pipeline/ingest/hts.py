@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autosing.pipeline.ingest.annotation import reference
-from autosing.pipeline.ingest.files import beginning_of, read_text, rows_of
+from autosing.pipeline.ingest.files import first_line, read_text
 from autosing.pipeline.ingest.labels import are_labels, notes_of, phones_of, read_labels
 from autosing.pipeline.ingest.partitions import NewSong
 from autosing.pipeline.ingest.source import Layout, Source
@@ -18,7 +18,7 @@ def _found(source: Source) -> bool:
     labelled = _labelled(source)
     if not source.is_most(labelled):
         return False
-    return are_labels(rows_of(beginning_of(labelled[0].with_suffix(".lab")))[0])
+    return are_labels(first_line(labelled[0].with_suffix(".lab")))
 
 
 def _songs(source: Source) -> Iterator[NewSong]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from autosing.pipeline.ingest.files import LARGEST_TABLE_BYTES, audio_of_stem, beginning_of, read_text, rows_of
+from autosing.pipeline.ingest.files import LARGEST_TABLE_BYTES, audio_of_stem, first_line, read_text, rows_of
 from autosing.pipeline.ingest.partitions import NewSong
 from autosing.pipeline.ingest.source import Layout, Source
 from autosing.signal.errors import RowError
@@ -18,7 +18,7 @@ def _found(source: Source) -> bool:
     metadata = source.root / METADATA
     if not metadata.is_file():
         return False
-    return 1 <= rows_of(beginning_of(metadata, 1 << 16))[0].count("|") <= 2
+    return 1 <= first_line(metadata, 1 << 16).count("|") <= 2
 
 
 def _songs(source: Source) -> Iterator[NewSong]:

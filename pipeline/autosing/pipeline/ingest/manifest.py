@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-from autosing.pipeline.ingest.files import UTF_16, OutsideError, beginning_of, rows_of
+from autosing.pipeline.ingest.files import UTF_16, OutsideError, first_line
 from autosing.pipeline.ingest.source import Source
 from autosing.signal.errors import DataError, RowError, UsageError
 
@@ -120,7 +120,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 def _table_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yields the rows of a table with a header as JSON; it tells what is between its fields, as spreadsheets differ."""
-    names = rows_of(beginning_of(path, 1 << 16))[0]
+    names = first_line(path, 1 << 16)
     with path.open("rb") as opened:
         encoding = "utf-16" if opened.read(2) in UTF_16 else "utf-8-sig"
     with path.open(encoding=encoding, newline="") as file:

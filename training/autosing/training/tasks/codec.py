@@ -69,8 +69,6 @@ class CodecTask(WaveTask):
     metric: ClassVar[str] = "mel_l1"
     overfit_bound: ClassVar[float] = 0.45
     more_weights: ClassVar[Mapping[str, float]] = {COMMITMENT: 0.25, **DECODED_WEIGHTS}
-    # The head where mels alone are learned.
-    leaves_unused: ClassVar[bool] = True
     config: CodecConfig
 
     def network(self) -> Codec:

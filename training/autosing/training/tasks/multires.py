@@ -60,8 +60,6 @@ class MultiResolutionTask(WaveTask):
     metric: ClassVar[str] = "mel_l1"
     overfit_bound: ClassVar[float] = 0.45
     more_weights: ClassVar[Mapping[str, float]] = {COMMITMENT: 0.25, **DECODED_WEIGHTS}
-    # Mels alone leave the head that makes waves as it is.
-    leaves_unused: ClassVar[bool] = True
     config: MultiResolutionConfig
 
     @property

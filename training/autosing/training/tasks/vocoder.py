@@ -61,8 +61,6 @@ class VocoderTask(WaveTask):
     """Mels or tokens to waves."""
 
     more_weights: ClassVar[Mapping[str, float]] = DECODED_WEIGHTS
-    # The head where mels alone are learned.
-    leaves_unused: ClassVar[bool] = True
     config: VocoderConfig
 
     @property

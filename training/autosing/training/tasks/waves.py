@@ -110,6 +110,8 @@ class WaveTask(Task[Judged]):
     metric: ClassVar[str] = METRIC
     overfit_bound: ClassVar[float] = 1.0
     statistics_samples: ClassVar[int] = 64
+    # Mels alone leave the head that makes waves as it is.
+    leaves_unused: ClassVar[bool] = True
     more_weights: ClassVar[Mapping[str, float]] = {}
 
     def __init__(self, config: WaveConfig, manifest: Manifest) -> None:
