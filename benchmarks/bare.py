@@ -153,8 +153,7 @@ def own(data: bytes, clock: Clock, codebooks: Codebooks) -> None:
     with clock("f0"):
         f0(wave, 16_000, frames(len(mono), rate, POINT_RATE))
     with clock("quality"):
-        loudness.integrated_loudness(samples, rate)
-        loudness.loudness_range_lu(samples, rate)
+        loudness.loudness_and_range(samples, rate)
         loudness.true_peak_db(samples, rate)
         faults.peak(samples)
         faults.clipping(samples)

@@ -15,9 +15,11 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from autosing.pipeline.threads import one_thread
@@ -70,6 +72,7 @@ SUNG_CUTS = ("cuts.method=sung", "cuts.words=align", "cuts.activity=")
 # Seeds of the songs whose lyrics are sung; those of the set are far below.
 FIRST_UNSEEN = 8_000_000
 MOST_PERPLEXITY, LEAST_GAP, LEAST_ACCURACY = 0.8, 1.3, 2.0
+STARTED = time.monotonic()
 # Of the symbols that the aligner reads in what is sung, beside its own errors on the recordings.
 MOST_ERRORS_BESIDE = 0.25
 
@@ -113,32 +116,52 @@ def learned(folder: Path, options: argparse.Namespace) -> tuple[Models, list[boo
     """Returns the models, and whether what they know of held-out songs keeps the limits."""
     parts = folder / "shards"
     if not parts.exists():
-        built(folder, SyntheticSource(options.songs, options.seconds, 0, SINGERS), PARTS, ("ssl", "f0"), SETTINGS)
+        source = SyntheticSource(options.songs, options.seconds, 0, SINGERS)
+        built(folder, source, PARTS, ("ssl", "f0"), SETTINGS, "auto")
     of_semantic = ["alphabet=letters", "lr=3e-3", "seconds_per_batch=24", "n_tokens=256"]
     of_semantic += only_at_the_end(options.semantic_steps)
-    semantic, _ = trained("semantic", parts, folder, of_semantic, options)
     of_codec = ["resynthesis=mel", "lr=1e-3", "seconds_per_batch=32", "adversarial_weight=0", "ema_decay=0.99"]
     of_codec += ["n_codes=256", "code_dim=32", *only_at_the_end(options.codec_steps)]
-    codec = options.codec or trained("codec", parts, folder, of_codec, options)[0]
-    whole = tokenized(folder, semantic, str(codec), options.songs)
+    of_parts = {"semantic": of_semantic} | ({} if options.codec else {"codec": of_codec})
+    made = side_by_side(parts, folder, of_parts, options)
+    semantic, codec = made["semantic"][0], str(options.codec or made["codec"][0])
+    whole = tokenized(folder, semantic, codec, options.songs)
     usual = ["lr=3e-3", "seconds_per_batch=40", "validate_samples=999"]
-    t2s, told = trained("t2s", whole, folder, [*usual, *only_at_the_end(options.steps)], options)
+    steps = {"t2s": options.steps, "sm2a": options.sm2a_steps}
+    of_tokens = {recipe: [*usual, *only_at_the_end(n_steps)] for recipe, n_steps in steps.items()}
+    made = side_by_side(whole, folder, of_tokens, options)
+    t2s, told = made["t2s"]
     good = [
         told["perplexity"] <= MOST_PERPLEXITY * told["bigram_perplexity"],
         told["lyrics_gap"] >= LEAST_GAP,
     ]
-    sm2a, told = trained("sm2a", whole, folder, [*usual, *only_at_the_end(options.sm2a_steps)], options)
+    sm2a, told = made["sm2a"]
     print(f"sm2a, rests counted: {told['token_accuracy'] / told['unigram_accuracy']:.3f} x the most frequent codes")
     told = where_sung(sm2a, folder / PIECES.name, usual)
     print(f"sm2a, where it is sung: {said(told)}")
     good += [told["token_accuracy"] >= LEAST_ACCURACY * told["unigram_accuracy"], told["semantic_gap"] >= LEAST_GAP]
-    return Models(semantic, str(codec), t2s, sm2a), good
+    return Models(semantic, codec, t2s, sm2a), good
+
+
+def two_processes() -> ProcessPoolExecutor:
+    """Returns processes for work that does not depend on each other."""
+    return ProcessPoolExecutor(2, get_context("spawn"))
+
+
+def side_by_side(
+    shards: Path, folder: Path, settings: Mapping[str, list[str]], options: argparse.Namespace
+) -> dict[str, tuple[str, dict[str, float]]]:
+    """Returns what `trained` returns, by recipe; each recipe learns in a process of its own."""
+    with two_processes() as pool:
+        made = {recipe: pool.submit(trained, recipe, shards, folder, own, options) for recipe, own in settings.items()}
+        return {recipe: one.result() for recipe, one in made.items()}
 
 
 def trained(
     recipe: str, shards: Path, folder: Path, settings: list[str], options: argparse.Namespace
 ) -> tuple[str, dict[str, float]]:
     """Returns the model of a run, which is made unless it is there, and its figures on held-out songs."""
+    torch.set_num_threads(options.threads)
     run = folder / f"{recipe}-{options.seed}"
     own = [setting.partition(".")[2] for setting in options.set if setting.startswith(f"{recipe}.")]
     usual = ["size=tiny", "warmup_steps=20", f"seed={options.seed}"]
@@ -148,8 +171,7 @@ def trained(
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     last = next(row for row in reversed(rows) if any(name.startswith(VALID) for name in row))
     told = {name.removeprefix(VALID): value for name, value in last.items() if name.startswith(VALID)}
-    print(f"{recipe}: {said(told)}", end="; ")
-    print(f"{time.process_time() - started:.0f} CPU s", flush=True)
+    print(f"{recipe}: {said(told)}; {time.process_time() - started:.0f} CPU s", flush=True)
     return str(run / "model"), told
 
 
@@ -185,7 +207,7 @@ def tokenized(folder: Path, semantic: str, codec: str, n_songs: int) -> Path:
         entry = Project().dataset(str(folder / "songs"))
         dataset = Dataset(entry.path)
         settings = ("ssl.model=log_mel", f"semantic.model={semantic}", f"codes.model={codec}", *SUNG_CUTS)
-        process(dataset, Project().graph(entry, settings), ["semantic", "codes", "align", "cuts"], RunOptions("local"))
+        process(dataset, Project().graph(entry, settings), ["semantic", "codes", "align", "cuts"], RunOptions())
         held_out = max(n_songs // 8, 1)
         for spec in missing:
             wanted = replace(spec, valid_songs=held_out, test_songs=held_out)
@@ -195,40 +217,49 @@ def tokenized(folder: Path, semantic: str, codec: str, n_songs: int) -> Path:
 
 def sung(models: Models, folder: Path, options: argparse.Namespace) -> bool:
     """Sings lyrics and prints what is heard of them; returns whether they come in order."""
-    started = time.process_time()
-    performer = load_performer(models.t2s, models.sm2a, models.codec, (), "cpu", "shipped", "")
-    codec, judge = load_codec(models.codec, device="cpu"), Judge()
-    found: dict[str, list[Verdict]] = {"recordings": [], "after the codec": [], "sung": [], "others' lyrics": []}
-    unseen = list(songs(options))
-    for number, (voice, made) in enumerate(unseen):
-        lines, others = (one.lyrics.splitlines() for one in (made, unseen[number - 1][1]))
-        wave = by_models(performer, made, voice, number, options)
-        if options.keep:
-            written = Outputs.of(folder / "sung" / f"{number:02}.wav", None, 16, 1)
-            written.write(folder / "sung" / f"{number:02}.wav", wave, performer.sample_rate)
-        found["recordings"].append(judge.judge(made.wave, HZ, lines))
-        found["after the codec"].append(judge.judge(resounding(codec, made.wave), HZ, lines))
-        found["sung"].append(judge.judge(wave, performer.sample_rate, lines))
-        found["others' lyrics"].append(judge.judge(wave, performer.sample_rate, others))
+    with two_processes() as pool:
+        found = list(pool.map(partial(heard, models, folder, options), range(options.sung)))
     print("| sound | symbol errors | lines found in order | words | beside the lyrics |")
     print("|---" * 5 + "|")
-    for name, verdicts in found.items():
-        print(row(name, verdicts), flush=True)
-    print(f"{len(unseen)} songs of {options.seconds:g} s, {time.process_time() - started:.0f} CPU s")
-    errors = {name: float(np.mean([one.symbol_error_rate for one in verdicts])) for name, verdicts in found.items()}
-    good = errors["sung"] - errors["recordings"] <= MOST_ERRORS_BESIDE
-    print(
-        f"{'passed' if good else 'FAILED'}: {errors['sung'] - errors['recordings']:.3f} more errors than in recordings"
-    )
+    for name in found[0]:
+        print(row(name, [one[name] for one in found]))
+    print(f"{len(found)} songs of {options.seconds:g} s, {time.monotonic() - STARTED:.0f} s since the start of it all")
+    by_name = {name: float(np.mean([one[name].symbol_error_rate for one in found])) for name in found[0]}
+    more = by_name["sung"] - by_name["recordings"]
+    good = more <= MOST_ERRORS_BESIDE
+    print(f"{'passed' if good else 'FAILED'}: {more:.3f} more errors than in recordings", flush=True)
     return good
 
 
-def songs(options: argparse.Namespace) -> Iterator[tuple[Voice, Song]]:
-    """Yields songs that nobody has heard, with their singers."""
-    choir = voices(SINGERS)
-    for number in range(options.sung):
-        voice = choir[number % SINGERS]
-        yield voice, song(FIRST_UNSEEN + number, voice, options.seconds)
+def heard(models: Models, folder: Path, options: argparse.Namespace, number: int) -> dict[str, Verdict]:
+    """Returns what is heard, by what it is heard in, of the lyrics of an unseen song."""
+    torch.set_num_threads(options.threads)
+    performer, codec, judge = ready(models)
+    voice, made = unseen(number, options)
+    lines, others = (one.lyrics.splitlines() for one in (made, unseen((number or options.sung) - 1, options)[1]))
+    wave = by_models(performer, made, voice, number, options)
+    if options.keep:
+        written = Outputs.of(folder / "sung" / f"{number:02}.wav", None, 16, 1)
+        written.write(folder / "sung" / f"{number:02}.wav", wave, performer.sample_rate)
+    return {
+        "recordings": judge.judge(made.wave, HZ, lines),
+        "after the codec": judge.judge(resounding(codec, made.wave), HZ, lines),
+        "sung": judge.judge(wave, performer.sample_rate, lines),
+        "others' lyrics": judge.judge(wave, performer.sample_rate, others),
+    }
+
+
+@cache
+def ready(models: Models) -> tuple[Performer, AnyCodec, Judge]:
+    """Returns who sings, the codec by itself, and who listens."""
+    performer = load_performer(models.t2s, models.sm2a, models.codec, (), "cpu", "shipped", "")
+    return performer, load_codec(models.codec, device="cpu"), Judge()
+
+
+def unseen(number: int, options: argparse.Namespace) -> tuple[Voice, Song]:
+    """Returns a song that nobody has heard, with its singer."""
+    voice = voices(SINGERS)[number % SINGERS]
+    return voice, song(FIRST_UNSEEN + number, voice, options.seconds)
 
 
 def by_models(performer: Performer, made: Song, voice: Voice, number: int, options: argparse.Namespace) -> Wave:

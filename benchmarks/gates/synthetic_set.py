@@ -12,12 +12,17 @@ from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.ingest.partitions import append_songs
 from autosing.pipeline.ingest.sources import IngestOptions, ingest
 from autosing.pipeline.ingest.synthetic import REFERENCE_COLUMNS, SyntheticSource
-from autosing.pipeline.run import RunOptions, process
+from autosing.pipeline.run import Executor, RunOptions, process
 from autosing.pipeline.settings import Project
 
 
 def built(
-    folder: Path, source: SyntheticSource | str, spec: SampleSpec, stages: Sequence[str], settings: Sequence[str] = ()
+    folder: Path,
+    source: SyntheticSource | str,
+    spec: SampleSpec,
+    stages: Sequence[str],
+    settings: Sequence[str] = (),
+    executor: Executor = "local",
 ) -> Path:
     """Returns the folder of a built set; an eighth of the songs is held out for validation, another for the figures.
 
@@ -27,6 +32,7 @@ def built(
         spec: of the samples.
         stages: what is computed, beside `cuts`.
         settings: of the stages.
+        executor: of the stages.
     """
     songs = folder / "songs"
     if isinstance(source, str):
@@ -36,7 +42,7 @@ def built(
         n_songs = source.n_songs
     entry = Project().dataset(str(songs))
     dataset = Dataset(entry.path)
-    process(dataset, Project().graph(entry, tuple(settings)), [*stages, "cuts"], RunOptions("local"))
+    process(dataset, Project().graph(entry, tuple(settings)), [*stages, "cuts"], RunOptions(executor))
     held_out = max(n_songs // 8, 1)
     construct_dataset(
         [NamedDataset("gate", dataset)],

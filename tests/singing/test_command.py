@@ -207,7 +207,6 @@ def test_singers_are_listed(sing: Sing, singing_studio: Studio, autosing: Autosi
             ["o.wav", "--lyrics", "la", "--backing", "band.wav", "--start", "9"],
             "give one of at least 1 s behind --start",
         ),
-        (["o.wav", "--lyrics", "la", "--reference", "gone.wav"], "--reference gone.wav: "),
         (["o.wav", "--lyrics", "la", "--reference", "broken.txt"], "--reference broken.txt: "),
     ],
 )
@@ -235,9 +234,11 @@ def test_a_mistake_is_one_message_with_the_way_out(
         (["p.wav", "--takes", "2"], "p.take2.wav is there; --overwrite makes it again"),
         (["p.wav", "--backing", "ref.wav"], "p.vocals.wav is there; --overwrite makes it again"),
         (["ref.wav", "--reference", "gone.wav"], "ref.wav is there; --overwrite makes it again"),
+        (["new.wav", "--reference", "gone.wav"], "--reference gone.wav: no such file"),
+        (["new.wav", "--backing", "."], "--backing .: no such file"),
     ],
 )
-def test_what_would_be_lost_is_said_before_the_work_begins(
+def test_what_would_be_lost_or_is_missing_is_said_before_the_work_begins(
     sing: Sing, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     for name in ("o.backing", "o.take2", "p.take2", "p.vocals", "ref"):
@@ -247,8 +248,11 @@ def test_what_would_be_lost_is_said_before_the_work_begins(
     assert said.code == 2 and message in said.err and "Traceback" not in said.err
 
 
-def test_an_aligner_that_is_none_is_said_before_a_reference_is_taken_apart(sing: Sing, singing_studio: Studio) -> None:
-    said = sing("o.wav", "--lyrics", "la", "--reference", "gone.wav", "--aligner", singing_studio.codec)
+def test_an_aligner_that_is_none_is_said_before_a_reference_is_taken_apart(
+    sing: Sing, tmp_path: Path, singing_studio: Studio
+) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"no sound")
+    said = sing("o.wav", "--lyrics", "la", "--reference", "broken.wav", "--aligner", singing_studio.codec)
     assert said.code == 1 and "is no aligner but a " in said.err
 
 

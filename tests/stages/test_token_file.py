@@ -72,6 +72,15 @@ def test_what_is_no_file_of_tokens_is_told_with_its_line(tmp_path: Path, content
         read_token_text(tmp_path / "tokens.txt")
 
 
+def test_a_file_may_begin_with_a_byte_order_mark_and_is_of_unicode(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.txt"
+    file.write_text("a 1 2", encoding="utf-8-sig")
+    assert read_token_text(file)["a"].tolist() == [1, 2]
+    file.write_bytes(b"a 1\n\xe9 2")
+    with pytest.raises(DataError, match=r"tokens.txt is no UTF-8 text"):
+        read_token_text(file)
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is no file of tokens"):
         read_token_text(tmp_path / "nothing.txt")

@@ -115,6 +115,7 @@ def sing(
     has_stems = sources.gives_backing and not vocals_only
     target = Target(out, bits, overwrite, has_stems, takes, {"sources": sources.told(), **provenance()})
     target.check(*sources.files, *references_in(singer), *filter(None, [lyrics_file(lyrics)]))
+    sources.check()
     performer = load_performer(t2s, sm2a, codec, set_ or [], device, aligner, lexicon)
     with Progress() as progress:
         progress.part("separation")

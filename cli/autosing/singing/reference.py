@@ -9,7 +9,7 @@ from autosing.signal.decode import Audio
 from autosing.signal.errors import RowError, UsageError
 from autosing.signal.tape import Seconds, Tape
 from autosing.sounds.mixes import Separator
-from autosing.sounds.reading import read_tape
+from autosing.sounds.reading import is_file, read_tape
 
 if TYPE_CHECKING:
     from autosing.synthesis.sing import Given
@@ -43,6 +43,16 @@ class Sources:
     def files(self) -> list[Path]:
         """What is read."""
         return [path for path in (self.reference, self.backing) if path is not None]
+
+    def check(self) -> None:
+        """Checks that they are there, before the work begins.
+
+        Raises:
+            UsageError: one is no file.
+        """
+        for option, path in (("--reference", self.reference), ("--backing", self.backing)):
+            if path is not None and not is_file(str(path)):
+                raise UsageError(f"{option} {path}: no such file; give a sound file")
 
     @property
     def gives_backing(self) -> bool:

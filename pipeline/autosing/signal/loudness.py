@@ -20,7 +20,7 @@ _BLOCK_S = 10
 # BS.1770-4: gates, and the weights of channels beside and behind the listener and of the low-frequency channel.
 _ABSOLUTE_GATE_LUFS, _RELATIVE_GATE_LU = -70.0, -10.0
 _CHANNEL_WEIGHTS = {5: (1, 1, 1, 1.41, 1.41), 6: (1, 1, 1, 0, 1.41, 1.41)}
-_SHELF_HZ, _HIGHPASS_HZ = 1681.974450955533, 38.13547087602444
+_LOWEST_RATE, _SHELF_HZ, _HIGHPASS_HZ = 4000, 1681.974450955533, 38.13547087602444
 
 # Keeps the filters from denormal numbers, which in digital silence slow them down twentyfold.
 _INAUDIBLE = 1e-20
@@ -37,31 +37,22 @@ def integrated_loudness(samples: Rows, sample_rate: int) -> float | None:
 
     None too below 4 kHz, where the weighting filter does not exist. Channels are in the order of WAVE files.
     """
-    tenths = _weighted_tenths(samples, sample_rate) if sample_rate >= 4000 else np.zeros(0)
-    if len(tenths) < 4:
-        return None
-    power = _gated(tenths, 4, sample_rate)
-    if not len(power):
-        return None
-    power = power[power >= power.mean() * 10 ** (_RELATIVE_GATE_LU / 10)]
-    return float(-0.691 + 10 * np.log10(power.mean()))
+    return _integrated(_weighted_tenths(samples, sample_rate), sample_rate)
 
 
-def loudness_range_lu(samples: Samples, sample_rate: int) -> float | None:
+def loudness_range_lu(samples: Rows, sample_rate: int) -> float | None:
     """Returns the loudness range in LU (EBU Tech 3342), or None where no window of 3 s is louder than -70 LUFS.
 
     That is how far the 95th percentile of the loudness of windows of 3 s is above the 10th; windows more than 20 LU
     below their mean do not count.
     """
-    tenths = _weighted_tenths(samples, sample_rate) if sample_rate >= 4000 else np.zeros(0)
-    if len(tenths) < _SHORT_TERM_TENTHS:
-        return None
-    power = _gated(tenths, _SHORT_TERM_TENTHS, sample_rate)
-    if not len(power):
-        return None
-    power = power[power >= power.mean() * 10 ** (_RANGE_GATE_LU / 10)]
-    low, high = np.percentile(10 * np.log10(power), _RANGE_PERCENTILES)
-    return float(high - low)
+    return _range(_weighted_tenths(samples, sample_rate), sample_rate)
+
+
+def loudness_and_range(samples: Rows, sample_rate: int) -> tuple[float | None, float | None]:
+    """Returns what `integrated_loudness` and `loudness_range_lu` do, by one pass over the samples."""
+    tenths = _weighted_tenths(samples, sample_rate)
+    return _integrated(tenths, sample_rate), _range(tenths, sample_rate)
 
 
 def true_peak_db(samples: Samples, sample_rate: int) -> float | None:
@@ -81,6 +72,27 @@ def true_peak_db(samples: Samples, sample_rate: int) -> float | None:
     return float(20 * np.log10(highest)) if highest > _SILENT_PEAK else None
 
 
+def _integrated(tenths: Doubles, sample_rate: int) -> float | None:
+    if len(tenths) < 4:
+        return None
+    power = _gated(tenths, 4, sample_rate)
+    if not len(power):
+        return None
+    power = power[power >= power.mean() * 10 ** (_RELATIVE_GATE_LU / 10)]
+    return float(-0.691 + 10 * np.log10(power.mean()))
+
+
+def _range(tenths: Doubles, sample_rate: int) -> float | None:
+    if len(tenths) < _SHORT_TERM_TENTHS:
+        return None
+    power = _gated(tenths, _SHORT_TERM_TENTHS, sample_rate)
+    if not len(power):
+        return None
+    power = power[power >= power.mean() * 10 ** (_RANGE_GATE_LU / 10)]
+    low, high = np.percentile(10 * np.log10(power), _RANGE_PERCENTILES)
+    return float(high - low)
+
+
 def _gated(tenths: Doubles, length: int, sample_rate: int) -> Doubles:
     """Returns the mean power of all windows of `length` tenths of a second that are above the absolute gate."""
     sums = np.convolve(tenths, np.ones(length), mode="valid")
@@ -93,9 +105,11 @@ def _power(lufs: float) -> float:
 
 
 def _weighted_tenths(samples: Rows, sample_rate: int) -> Doubles:
-    """Returns the sum over channels of the K-weighted energy of every whole 0.1 s."""
+    """Returns the sum over channels of the K-weighted energy of every whole 0.1 s; none below 4 kHz."""
     from scipy.signal import sosfilt
 
+    if sample_rate < _LOWEST_RATE:
+        return np.zeros(0)
     sections = _k_weighting(sample_rate)
     channels = samples.shape[1]
     state = np.zeros((channels, 2, 2))

@@ -1,7 +1,7 @@
 """Tokens as Kaldi-style text: each utterance is a line, its name and its tokens (SingOMD, ESPnet)."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,15 +47,22 @@ def read_token_text(path: Path) -> Mapping[str, Tokens]:
     if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
         raise DataError(f"{path} is no file of tokens, or larger than {LARGEST_BYTES >> 30} GiB")
     found: dict[str, Tokens] = {}
-    with path.open(encoding="utf-8", errors="strict") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            name, *words = line.split()
-            wrong = next((word for word in words if not _NUMBER.fullmatch(word) or int(word) > 0xFFFF), None)
-            if wrong is not None:
-                raise DataError(f"{path}, line {number}: {wrong[:20]!r} is no token; tokens are whole numbers to 65535")
-            if name in found:
-                raise DataError(f"{path}, line {number}: the utterance {name} is there twice")
-            found[name] = np.array([int(word) for word in words], np.uint16)
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        name, *words = line.split()
+        wrong = next((word for word in words if not _NUMBER.fullmatch(word) or int(word) > 0xFFFF), None)
+        if wrong is not None:
+            raise DataError(f"{path}, line {number}: {wrong[:20]!r} is no token; tokens are whole numbers to 65535")
+        if name in found:
+            raise DataError(f"{path}, line {number}: the utterance {name} is there twice")
+        found[name] = np.array([int(word) for word in words], np.uint16)
     return found
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8-sig") as file:
+        try:
+            yield from file
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path} is no UTF-8 text ({error}); give tokens as ESPnet writes them") from error

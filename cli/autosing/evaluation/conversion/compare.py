@@ -127,7 +127,8 @@ def compare_conversions(dataset: Dataset, request: Request, out: Path | None = N
         sung[COPY] = [sounded.copy(task) for task in tasks]
     sung |= {name: [_converted(task, one, how, sounded) for task in tasks] for name, one, how in ways}
     names = list(sung)
-    heard = [Heard(f"{task.id}: {task.source} to {task.target}", task.wave, [one[n].made for one in sung.values()])
+    unheard = np.zeros(0, np.float32)  # The recording is among the ways, as SOURCE.
+    heard = [Heard(f"{task.id}: {task.source} to {task.target}", unheard, [one[n].made for one in sung.values()])
              for n, task in enumerate(tasks)]  # fmt: skip
     means = means_of(names, MEASURES, heard)
     probe = _probe(request.voices or dataset, tasks)

@@ -53,10 +53,11 @@ class Quality(Stage):
     def _measure(self, song: Song) -> Row:
         audio = song.audio(self.audio)
         samples, rate = audio.samples, audio.sample_rate
+        integrated, spread = loudness.loudness_and_range(samples, rate)
         clipping, stereo = faults.clipping(samples), faults.stereo(samples)
         return {
-            "loudness_lufs": loudness.integrated_loudness(samples, rate),
-            "loudness_range_lu": loudness.loudness_range_lu(samples, rate),
+            "loudness_lufs": integrated,
+            "loudness_range_lu": spread,
             "peak": faults.peak(samples),
             "true_peak_db": loudness.true_peak_db(samples, rate),
             "clipped_ratio": clipping.ratio,
