@@ -15,6 +15,9 @@ from autosing.pipeline.ingest.synthetic import REFERENCE_COLUMNS, SyntheticSourc
 from autosing.pipeline.run import Executor, RunOptions, process
 from autosing.pipeline.settings import Project
 
+# Of large sets every core has some.
+PARTITION_BYTES = 24 << 20
+
 
 def built(
     folder: Path,
@@ -38,7 +41,7 @@ def built(
     if isinstance(source, str):
         n_songs = ingest(source, str(songs), IngestOptions()).songs
     else:
-        append_songs(str(songs), source.songs(), REFERENCE_COLUMNS)
+        append_songs(str(songs), source.songs(), REFERENCE_COLUMNS, PARTITION_BYTES)
         n_songs = source.n_songs
     entry = Project().dataset(str(songs))
     dataset = Dataset(entry.path)
