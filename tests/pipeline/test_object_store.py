@@ -154,6 +154,15 @@ def test_scratch_of_a_killed_process_goes_and_all_else_stays(
     assert draft.scratch.read_text() == "half"
 
 
+def test_the_end_of_a_run_clears_away_after_workers_that_were_killed(
+    in_memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with EventLog(Store(in_memory)):
+        (tmp_path / f"autosing.{socket.gethostname()}.{2**22 + 1}-abcd").mkdir()
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(not UNREADABLE.exists(), reason="only Linux has a file that opens and can't be read")
 @pytest.mark.parametrize("kind", ["in_memory", "in_parts"])
 def test_an_upload_that_breaks_off_leaves_nothing(kind: str, request: pytest.FixtureRequest) -> None:

@@ -259,6 +259,16 @@ def test_an_artefact_that_another_run_has_fitted_meanwhile_stays(tmp_path: Path)
     assert [p.name for p in (artefacts / "models").iterdir()] == ["above"]
 
 
+def test_what_a_fit_that_was_killed_left_beside_its_artefact_goes_with_the_next_fit(tmp_path: Path) -> None:
+    url, models = toy_dataset(str(tmp_path / "set")), tmp_path / "artefacts" / "models"
+    host, nobody = socket.gethostname(), 2**22 + 1
+    dead, foreign = (f"{TEMPORARY}above.{of}.{nobody}-01234567" for of in (host, "elsewhere"))
+    for name in (dead, foreign, "below"):
+        (models / name).mkdir(parents=True)
+    run(url, toy_graph(str(models.parent)))
+    assert {path.name for path in models.iterdir()} == {foreign, "below", "above"}
+
+
 def test_what_a_living_process_is_making_stays(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     with subprocess.Popen(["sleep", "100"]) as living:

@@ -48,6 +48,8 @@ class EventLog:
         if self._scratch:
             self._upload()
             self._scratch.cleanup()
+            # Of workers that were killed after the last pass began, which would have done it.
+            self._store.remove_leftovers(RUNS, ())
 
     def tell(self, event: str, **facts: Any) -> None:
         """Adds an event with its time."""

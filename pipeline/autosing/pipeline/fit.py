@@ -1,9 +1,7 @@
 """Fits artefacts once on a data set's own columns, on songs that are sampled evenly over its partitions."""
 
 import json
-import os
 import random
-import secrets
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -19,7 +17,7 @@ from autosing.pipeline.outcomes import Models
 from autosing.pipeline.passes import Pass
 from autosing.pipeline.plan import recomputed
 from autosing.pipeline.stage import FitSource, FittedStage, fitted
-from autosing.pipeline.store import TEMPORARY, Store, explained_refusals
+from autosing.pipeline.store import TEMPORARY, Store, dead_drafts, draft_name, explained_refusals
 from autosing.signal.errors import UsageError
 
 
@@ -39,10 +37,12 @@ def fit(dataset: Dataset, graph: Graph, name: str) -> FitRecord:
             f"give a folder that every worker sees: --set {name}.{stage.artefact_setting}=FOLDER"
         )
     folder = Path(stage.artefact)
-    draft = folder.with_name(f"{TEMPORARY}{folder.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    draft = folder.with_name(draft_name(folder.name))
     store, place = Store(stage.artefact), (FIT_RECORD,)
     with explained_refusals(stage.artefact):
         before = store.version(*place)
+        for left in dead_drafts(folder.parent, folder.name):
+            shutil.rmtree(left, ignore_errors=True)
         draft.mkdir(parents=True)
         try:
             record = _fit_into(draft, stage, DatasetFitSource(dataset, graph, name, stage.fit_settings()), graph, name)

@@ -188,8 +188,7 @@ class Store:
             return Draft(self, Path(tempfile.mkdtemp(prefix=scratch_prefix())) / parts[-1], target)
         folder = Path(target).parent
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"{TEMPORARY}{parts[-1]}.{socket.gethostname()}.{os.getpid()}-{secrets.token_hex(4)}"
-        return Draft(self, folder / name, target)
+        return Draft(self, folder / draft_name(parts[-1]), target)
 
     @contextmanager
     def writing(self, *parts: str) -> Iterator[Path]:
@@ -337,6 +336,16 @@ def dead_scratch(place: str = "") -> list[Path]:
     """
     folders = Path(place or tempfile.gettempdir()).iterdir()
     return [folder for folder in folders if _is_of_the_dead(folder.name, SCRATCH)]
+
+
+def draft_name(name: str) -> str:
+    """Returns the name of a file or folder in the making, which tells who makes it."""
+    return f"{TEMPORARY}{name}.{socket.gethostname()}.{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def dead_drafts(place: Path, name: str) -> list[Path]:
+    """Returns what processes that were killed on this host were making under a name."""
+    return [path for path in place.glob(f"{TEMPORARY}*") if _is_of_the_dead(path.name, f"{TEMPORARY}{name}")]
 
 
 def _is_of_the_dead(name: str, begin: str) -> bool:
