@@ -100,7 +100,7 @@ def test_windows_without_their_lines_are_sung_again_and_no_others(sing: Sing, tm
 
 
 def test_what_is_before_a_window_that_is_sung_again_stays(sing: Sing, tmp_path: Path) -> None:
-    (tmp_path / "song.lrc").write_text("[00:02.40]some words that\n[00:03.60]nobody sings\n")
+    (tmp_path / "song.lrc").write_text("[00:01.90]some words that\n[00:03.60]nobody sings\n")
     words = ("--lyrics", "song.lrc", "--length", "5", "--window", "2", "--context", "0.5", "--loudness", "none")
     once = sing("once.wav", *words, "--json").json
     twice = sing("twice.wav", *words, "--retries", "4", "--json").json

@@ -75,7 +75,7 @@ def score_of(lyrics: Lyrics, seconds: float, times: Times = "even", by_line: boo
     spelling = Spelling(LyricSpeller.of("bytes", times), None, lyrics.has_times)
     backing = BackingCodes([Stream(np.arange(500) % 9, GRID.code_rates[0], 9)], PERIOD_S)
     t2s = Part(frozenset({"text", "backing"}), {}, backing, Sampling(), tells_pace=True)
-    return Score(windows, GRID, spelling, 97, t2s, Part(frozenset({"semantic"}), {}, backing, Sampling()))
+    return Score(windows, GRID, spelling, 97, (95, 96), t2s, Part(frozenset({"semantic"}), {}, backing, Sampling()))
 
 
 def sung(engine: Engine, score: Score, seeds: Sequence[int]) -> list[Sung]:
@@ -128,6 +128,17 @@ def texts_at(asked: Mapping[str, Any], window: Window) -> dict[str, tuple[float,
     return found
 
 
+def test_in_a_rest_no_model_is_asked_and_the_codes_are_those_of_silence() -> None:
+    tokens, codes = Fake(), Fake(levels=2)
+    score = score_of(lrc_lyrics("[00:09]one\n[00:10]"), 20.0)
+    (take,) = sung(Engine(tokens, codes, CPU), score, [3])
+    assert [bool(window.words) for window in score.windows] == [False, True, False]
+    assert len(tokens.asked) == len(codes.asked) == 1 and not len(tokens.asked[0]["begun"][0])
+    starts, ends = (GRID.codes(at) for at in (score.windows[1].start, score.windows[1].end))
+    for level, rest, start, end in zip(take.codes, (95, 96), starts, ends, strict=True):
+        assert set(level[:start]) == set(level[end:]) == {rest} and level[start:end].tolist() != [rest] * (end - start)
+
+
 @pytest.mark.parametrize("times", ["even", "lines", "words"])
 def test_times_of_lines_are_kept_whatever_the_model_was_told(times: Times) -> None:
     stamps = {"one": 1.0, "two": 2.5, "three": 7.25, "four": 9.0}
@@ -136,7 +147,8 @@ def test_times_of_lines_are_kept_whatever_the_model_was_told(times: Times) -> No
     score = score_of(lyrics, 12.0, times, by_line=times == "even")
     sung(Engine(tokens, Fake(levels=2), CPU), score, [0])
     told: dict[str, tuple[float, float]] = {}
-    for window, asked in zip(score.windows, tokens.asked, strict=True):
+    sung_windows = [window for window in score.windows if not window.is_rest]
+    for window, asked in zip(sung_windows, tokens.asked, strict=True):
         new = {word.text for word in window.words}
         told |= {word: at for word, at in texts_at(asked, window).items() if word in new}
     ends = [*list(stamps.values())[1:], 12.0]
@@ -180,6 +192,7 @@ def test_takes_of_a_batch_are_those_of_their_seeds_alone(singing_studio: Studio)
         score,
         grid=Grid(PERIOD_S * 2, Fraction(25), rates),
         n_tokens=16,
+        rest=(0,) * len(rates),
         t2s=Part(frozenset({"text"}), nobody, BackingCodes((), PERIOD_S), Sampling(top_k=8), tells_pace=True),
         sm2a=Part(frozenset({"semantic"}), nobody, BackingCodes((), PERIOD_S), Sampling(top_k=8)),
     )

@@ -195,14 +195,31 @@ def test_windows_cover_a_song_exactly_and_every_word_is_new_once(by_line: bool) 
         assert [word for window in windows for word in window.words] == list(words)
         assert windows[0].start == windows[0].context == 0
         assert windows[-1].end == int(np.ceil(length_s / PERIOD_S))
+        stretch = 0
         for before, window in pairwise(windows):
             assert window.start == before.end and before.start < before.end
-            assert window.context == max(window.start - int(2 / PERIOD_S), 0) < window.start
+            if before.is_rest or window.is_rest:
+                stretch = window.start
+            assert window.context == max(window.start - int(2 / PERIOD_S), stretch)
             heard = [*before.before, *before.words]
             assert list(window.before) == heard[len(heard) - len(window.before) :]
         for window in windows:
-            assert 0 < window.end - window.context <= int(8 / PERIOD_S)
+            assert window.end > window.context
+            assert not window.words if window.is_rest else window.end - window.context <= int(8 / PERIOD_S)
             assert all(middle_s(word) >= (window.start - 1) * PERIOD_S for word in window.words)
+
+
+def test_long_rests_are_windows_of_their_own_and_short_ones_are_not() -> None:
+    lyrics = lrc_lyrics("[00:05]one\n[00:06]\n[00:08.2]two\n[00:09]\n[00:30]three\n[00:31]")
+    windows = windows_of(place(lyrics, 40.0).words, 40.0)
+    assert [[word.text for word in window.words] for window in windows] == [[], ["one", "two"], [], ["three"], []]
+    at_s = [round(float(window.start * PERIOD_S), 1) for window in windows]
+    assert [window.is_rest for window in windows] == [True, False, True, False, True]
+    assert at_s == pytest.approx([0, 4.7, 10.0, 29.7, 32.0], abs=float(PERIOD_S))
+    assert all(window.context == window.start and not window.before for window in windows)
+    # A song that ends, or begins, near a word has none there.
+    near = windows_of(place(lrc_lyrics("[00:01]one\n[00:02]"), 4.0).words, 4.0)
+    assert [(window.start, bool(window.words)) for window in near] == [(0, True)]
 
 
 def test_windows_end_where_lines_begin_where_one_is_in_reach() -> None:
@@ -215,11 +232,11 @@ def test_windows_end_where_lines_begin_where_one_is_in_reach() -> None:
 
 
 def test_songs_are_taken_apart_only_where_a_window_begins_with_a_line() -> None:
-    words = place(lrc_lyrics("[00:02]one\n[00:14]" + "two " * 30 + "\n[00:40]three"), 50.0).words
+    words = place(lrc_lyrics("[00:02]one\n[00:14]" + "two " * 30 + "\n[00:40]" + "three " * 20), 50.0).words
     windows = windows_of(words, 50.0)
     borders = line_borders(windows, PERIOD_S)
     assert [line for _, line in borders] == [0, 1, 2] and len(windows) > 6
-    assert [at_s for at_s, _ in borders[1:]] == pytest.approx([14, 40], abs=0.2)
+    assert [at_s for at_s, _ in borders[1:]] == pytest.approx([13.7, 39.7], abs=0.2)
 
 
 def test_a_line_is_not_torn_by_the_pause_behind_it() -> None:

@@ -7,6 +7,7 @@ window of 30 s at most, and looks at none of its takes.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from autosing.synthesis.singing.window_input import BackingCodes, Grid, Spelling
 
 Wave = npt.NDArray[np.float32]
 BEYOND_MS = 2000
+REST_MS = 2000
 
 __all__ = ["Given", "Lyrics", "Performed", "Performer", "Take", "Trio", "Wanted"]
 
@@ -183,6 +185,15 @@ class Performer:
         codes = codec.encode(codec.info.padded(mono, n_periods))
         return {model.name: self._heard(model, codes) for model in hearing}
 
+    @cached_property
+    def _rest(self) -> list[int]:
+        """The code of each level for silence, far from where it begins and ends."""
+        codec = self.trio.codec.codec
+        n_periods = -(-REST_MS * self.trio.period_s.denominator // (1000 * self.trio.period_s.numerator))
+        silence = np.zeros(REST_MS * codec.info.sample_rate // 1000, np.float32)
+        levels = codec.encode(codec.info.padded(silence, n_periods))
+        return [int(level[len(level) // 2]) for level in levels[: len(self.trio.code_rates)]]
+
     def _heard(self, model: Named, codes: Sequence[npt.NDArray[np.uint16]]) -> BackingCodes:
         info, sizes = self.trio.codec.codec.info, model.contract["backing"]["n_tokens"]
         levels = zip(self.trio.backing_levels(model), sizes, strict=True)
@@ -215,7 +226,7 @@ class Performer:
             )
         ]
         spelling = Spelling(self._speller, wanted.language, wanted.lyrics.has_times)
-        return Score(windows, self._grid, spelling, self.trio.n_tokens, parts[0], parts[1])
+        return Score(windows, self._grid, spelling, self.trio.n_tokens, self._rest, parts[0], parts[1])
 
     def _takes(
         self,
@@ -275,8 +286,8 @@ class Performer:
         return (f"the model does not know how to spell {', '.join(unknown[:8])}: {len(unknown)} words are sung anyhow",)
 
     def _n_sung(self, windows: Sequence[Window]) -> tuple[int, int]:
-        """Returns how many tokens, and how many codes, are new in windows."""
-        grid = self._grid
+        """Returns how many tokens, and how many codes, are new in windows, but for rests."""
+        grid, windows = self._grid, [window for window in windows if not window.is_rest]
         tokens = sum(grid.tokens(window.end) - grid.tokens(window.start) for window in windows)
         return tokens, sum(sum(grid.codes(window.end)) - sum(grid.codes(window.start)) for window in windows)
 

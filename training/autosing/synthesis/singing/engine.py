@@ -101,6 +101,7 @@ class Score:
         grid: where they lie among tokens and codes.
         spelling: of their words.
         n_tokens: how many different tokens there are.
+        rest: the code of each level where nobody sings.
         t2s: what the model from lyrics to tokens is given.
         sm2a: what the model from tokens to codes is given.
     """
@@ -109,6 +110,7 @@ class Score:
     grid: Grid
     spelling: Spelling
     n_tokens: int
+    rest: Sequence[int]
     t2s: Part
     sm2a: Part
 
@@ -120,8 +122,8 @@ class Sung:
     Attributes:
         seed: that it was begun with.
         seeds: of each window.
-        tokens: of the whole song; 0 where nothing is sung yet.
-        codes: of each level.
+        tokens: of the whole song; 0 where nothing is sung, or not yet.
+        codes: of each level; there those of a rest.
     """
 
     seed: int
@@ -133,7 +135,8 @@ class Sung:
     def unsung(cls, score: Score, seed: int) -> "Sung":
         """Returns a take of which nothing is sung yet, all its windows with one seed."""
         end = score.windows[-1].end
-        codes = tuple(np.zeros(n, np.uint16) for n in score.grid.codes(end))
+        counts = zip(score.grid.codes(end), score.rest, strict=True)
+        codes = tuple(np.full(n, code, np.uint16) for n, code in counts)
         return cls(seed, (seed,) * len(score.windows), np.zeros(score.grid.tokens(end), np.uint16), codes)
 
     def with_windows(self, score: Score, other: "Sung", numbers: Collection[int]) -> "Sung":
@@ -221,7 +224,7 @@ class Engine:
         """Fills the windows of these numbers, one after the other, each of all takes that want it."""
         for number, window in enumerate(score.windows):
             some = [take for take, which in zip(takes, numbers, strict=True) if number in which]
-            if not some:
+            if not some or window.is_rest:
                 continue
             where = f"window {number + 1} of {len(score.windows)}"
             with clock.part(T2S_PART):

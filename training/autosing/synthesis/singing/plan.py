@@ -5,7 +5,7 @@ nor leave anything out.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -14,6 +14,9 @@ from autosing.signal.errors import UsageError
 
 # Nothing shorter is sung by itself, unless a line is.
 SHORTEST_S = 1.0
+# Where nobody sings for so long, nothing is asked of the models, which know no rests longer than those they heard: from
+# so long after a word, which may be held, until so long before the next.
+REST_S, TAIL_S, LEAD_S = 2.0, 1.0, 0.3
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Window:
         end: of both.
         before: the words of the context.
         words: the new ones.
+        is_rest: whether it is not sung.
     """
 
     context: int
@@ -64,29 +68,58 @@ class Window:
     end: int
     before: tuple[SungWord, ...]
     words: tuple[SungWord, ...]
+    is_rest: bool = False
 
 
 def plan(words: Sequence[SungWord], n_periods: int, limits: Limits) -> list[Window]:
     """Returns windows of a song: each word is new in exactly one, and what is new covers the song exactly.
 
     Windows end where a line begins, where one is in reach; else where nobody sings, or a word begins, or they must.
+    Long rests are windows of their own, and what is sung behind them hears nothing of before.
 
     Args:
         words: with times, in the order in which they are sung.
         n_periods: of the song.
         limits: how long windows are.
     """
-    borders = _Borders.of(words, n_periods, limits)
-    windows, start, first = list[Window](), 0, 0
+    windows = list[Window]()
+    for begin, end, inside in _stretches(words, n_periods, limits):
+        windows += _sung(inside, begin, end, limits) if inside else [Window(begin, begin, end, (), (), is_rest=True)]
+    return windows
+
+
+def _stretches(
+    words: Sequence[SungWord], n_periods: int, limits: Limits
+) -> Iterator[tuple[int, int, Sequence[SungWord]]]:
+    """Yields where stretches of a song begin and end, in periods, and their words; a long rest is one without words."""
+    begin = first = 0
+    # A window of one line begins with it.
+    lead_s = 0.0 if limits.by_line else LEAD_S
+    for n in range(len(words) + 1):
+        rest = limits.periods((words[n - 1].end_s or 0.0) + TAIL_S) if n else 0
+        end = limits.periods((words[n].start_s or 0.0) - lead_s) if n < len(words) else n_periods
+        if end - rest < limits.periods(REST_S):
+            continue
+        if n:
+            yield begin, rest, words[first:n]
+        yield rest, end, ()
+        begin, first = end, n
+    if begin < n_periods:
+        yield begin, n_periods, words[first:]
+
+
+def _sung(words: Sequence[SungWord], begin: int, end: int, limits: Limits) -> list[Window]:
+    borders = _Borders.of(words, end, limits)
+    windows, start, first = list[Window](), begin, 0
     longest, context = limits.periods(limits.window_s), limits.periods(limits.context_s)
-    while start < n_periods:
-        heard_from = max(start - context, 0)
-        end, last = borders.next(start, first, heard_from + longest)
+    while start < end:
+        heard_from = max(start - context, begin)
+        stop, last = borders.next(start, first, heard_from + longest)
         heard = first
         while heard and borders.middles[heard - 1] >= heard_from:
             heard -= 1
-        windows.append(Window(heard_from, start, end, tuple(words[heard:first]), tuple(words[first:last])))
-        start, first = end, last
+        windows.append(Window(heard_from, start, stop, tuple(words[heard:first]), tuple(words[first:last])))
+        start, first = stop, last
     return windows
 
 

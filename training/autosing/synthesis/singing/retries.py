@@ -76,7 +76,9 @@ class Retries(Generic[Heard]):
         that of sounds beside the lines where they are many.
         """
         found = {
-            n: self._lost(window, verdict) + self._beside(window, verdict) for n, window in enumerate(self.windows)
+            n: self._lost(window, verdict) + self._beside(window, verdict)
+            for n, window in enumerate(self.windows)
+            if not window.is_rest
         }
         return {number: fault for number, fault in found.items() if fault}
 
