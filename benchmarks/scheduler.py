@@ -299,14 +299,15 @@ def graph_of() -> Graph:
 def simulate(options: argparse.Namespace) -> bool:
     """Runs the controller and prints what it took; returns whether all is well."""
     fsspec.register_implementation("paper", PaperFileSystem)
-    store: PaperFileSystem = fsspec.filesystem("paper")
+    dataset = Dataset(f"paper://{ROOT}")
+    store: PaperFileSystem = dataset.store.foreign
     store.fill(options.partitions, INSTANCES if options.fresh else ())
     costs = json.loads(options.costs.read_text())["cpu_s_per_h"]
     graph = graph_of()
     graph.closure(INSTANCES)
     before_mb = peak_mb()
     started_s = time.process_time()
-    scheduler = Scheduler(Dataset(f"paper://{ROOT}"), graph, INSTANCES)
+    scheduler = Scheduler(dataset, graph, INSTANCES)
     planned_s = time.process_time() - started_s
     planning_calls = dict(store.calls)
     store.calls.clear()

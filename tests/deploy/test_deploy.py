@@ -93,11 +93,15 @@ def test_the_check_of_the_ray_job_can_fail() -> None:
 
 PRETENDED = {
     "scontrol": "echo node1; echo node2; echo node3",
-    "srun": 'echo "srun $*" >>"$TOLD"; exec sleep 60',
+    "srun": 'echo "srun $*" >>"$TOLD"; exec sleep 30',
     "ray": 'echo "ray $*" >>"$TOLD"',
-    "autosing": 'printf "%s\\n" autosing "$@" >"$TOLD.autosing"; env | grep ^RAY_AUTH >>"$TOLD.autosing"; exit 3',
+    "autosing": (
+        'for _ in {1..200}; do (($(grep -c ^srun "$TOLD") == 2)) && break; sleep 0.1; done; '
+        'printf "%s\\n" autosing "$@" >"$TOLD.autosing"; env | grep ^RAY_AUTH >>"$TOLD.autosing"; exit 3'
+    ),
 }
-"""What stands for Slurm, Ray and this package; they write down how they were called."""
+"""What stands for Slurm, Ray and this package; they write down how they were called. As the end of the run ends the
+workers, it waits until these have."""
 
 
 def test_the_slurm_script_starts_a_head_and_workers_and_ends_as_the_run_does(tmp_path: Path) -> None:
