@@ -17,10 +17,11 @@ from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.events import EventLog
 from autosing.pipeline.graph import Graph
 from autosing.pipeline.ingest.partitions import append_songs
+from autosing.pipeline.leftovers import dead_scratch
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.schedule import RunReport
-from autosing.pipeline.store import Draft, Store, dead_scratch
+from autosing.pipeline.store import Draft, Store
 from autosing.pipeline.store_errors import Unreachable
 from autosing.signal.errors import DataError, UsageError
 

@@ -20,12 +20,13 @@ from autosing.pipeline.dataset import Dataset
 from autosing.pipeline.fit import fit
 from autosing.pipeline.graph import Graph, Instance
 from autosing.pipeline.ingest.partitions import append_songs
+from autosing.pipeline.leftovers import DRAFT, TEMPORARY
 from autosing.pipeline.progress import Progress
 from autosing.pipeline.run import RunOptions, process
 from autosing.pipeline.schedule import RunReport, Scheduler
 from autosing.pipeline.song import Song
 from autosing.pipeline.stage import NOT_IN_DEFINITION, FitSource, Row
-from autosing.pipeline.store import DRAFT, TEMPORARY, Store
+from autosing.pipeline.store import Store
 from autosing.pipeline.worker import Worker
 from autosing.signal.errors import RowError
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from autosing.pipeline.store import Store, scratch_prefix
+from autosing.pipeline.leftovers import scratch_prefix
+from autosing.pipeline.store import Store
 
 RUNS, EVENTS = "runs", "events.jsonl"
 UPLOAD_EVERY_S = 30.0

@@ -11,13 +11,14 @@ from typing import Any
 from autosing.pipeline.artefact import FitRecord, fit_changes, read_fit
 from autosing.pipeline.dataset import PROBE, Dataset, Partition, split_address
 from autosing.pipeline.graph import Graph
+from autosing.pipeline.leftovers import TEMPORARY, dead_drafts, draft_name
 from autosing.pipeline.listing import mark_of
 from autosing.pipeline.model_digest import FIT_RECORD
 from autosing.pipeline.outcomes import Models
 from autosing.pipeline.passes import Pass
 from autosing.pipeline.plan import recomputed
 from autosing.pipeline.stage import FitSource, FittedStage, fitted
-from autosing.pipeline.store import TEMPORARY, Store, dead_drafts, draft_name, explained_refusals
+from autosing.pipeline.store import Store, explained_refusals
 from autosing.signal.errors import UsageError
 
 

@@ -22,8 +22,9 @@ import numpy as np
 import pyarrow as pa
 
 from autosing.pipeline.columnfile import ERROR, decoder
+from autosing.pipeline.leftovers import TEMPORARY, scratch_prefix
 from autosing.pipeline.schema import Column
-from autosing.pipeline.store import TEMPORARY, Draft, Store, scratch_prefix
+from autosing.pipeline.store import Draft, Store
 from autosing.signal.errors import DataError, RowError
 
 EVERY_S = 60.0

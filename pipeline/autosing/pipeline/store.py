@@ -7,10 +7,7 @@ one file, the second learns that the first has made it.
 
 import errno
 import os
-import re
-import secrets
 import shutil
-import socket
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -25,13 +22,10 @@ import pyarrow.fs as pafs
 
 from autosing.pipeline.bucket import ANYTHING, Bucket
 from autosing.pipeline.bucket_address import BucketAddress
+from autosing.pipeline.leftovers import dead_drafts, dead_scratch, draft_name, scratch_prefix
 from autosing.pipeline.store_errors import Unreachable
 from autosing.signal.errors import DataError, UsageError
 
-TEMPORARY = ".tmp-"
-SCRATCH = "autosing"
-DRAFT = re.compile(r"\.tmp-.+\.\d+-[0-9a-f]{8}")
-"""Names of files in the making; what a killed process leaves of one keeps its name."""
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 REFUSALS = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM})
 
@@ -242,9 +236,9 @@ class Store:
             for scratch in dead_scratch():
                 shutil.rmtree(scratch, ignore_errors=True)
             return
-        for file in self.files(folder):
-            if any(_is_of_the_dead(file, f"{TEMPORARY}{name}") for name in names):
-                self.remove(folder, file)
+        for name in names:
+            for draft in dead_drafts(Path(self.path(folder)), name):
+                draft.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -321,49 +315,6 @@ class Draft:
         self.scratch.unlink(missing_ok=True)
         if not self.store.is_local:
             shutil.rmtree(self.scratch.parent, ignore_errors=True)
-
-
-def scratch_prefix() -> str:
-    """Returns how the names of temporary folders begin by which their maker is known."""
-    return f"{SCRATCH}.{socket.gethostname()}.{os.getpid()}-"
-
-
-def dead_scratch(place: str = "") -> list[Path]:
-    """Returns the temporary folders of processes that were killed on this host.
-
-    Args:
-        place: where temporary folders are made; "" for where this process makes them.
-    """
-    folders = Path(place or tempfile.gettempdir()).iterdir()
-    return [folder for folder in folders if _is_of_the_dead(folder.name, SCRATCH)]
-
-
-def draft_name(name: str) -> str:
-    """Returns the name of a file or folder in the making, which tells who makes it."""
-    return f"{TEMPORARY}{name}.{socket.gethostname()}.{os.getpid()}-{secrets.token_hex(4)}"
-
-
-def dead_drafts(place: Path, name: str) -> list[Path]:
-    """Returns what processes that were killed on this host were making under a name."""
-    return [path for path in place.glob(f"{TEMPORARY}*") if _is_of_the_dead(path.name, f"{TEMPORARY}{name}")]
-
-
-def _is_of_the_dead(name: str, begin: str) -> bool:
-    """Returns whether a file or folder begins so and was made on this host by a process that is no more."""
-    maker = re.match(rf"{re.escape(f'{begin}.{socket.gethostname()}')}\.(\d+)-", name)
-    return maker is not None and not _lives(int(maker[1]))
-
-
-def _lives(pid: int) -> bool:
-    """Returns whether a process works; one that is dead and not yet buried by its parent does not."""
-    import psutil
-
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
 
 
 def seconds_ns(time: datetime) -> int:

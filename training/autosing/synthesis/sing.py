@@ -158,8 +158,11 @@ class Performer:
         by_line = self._speller.times == "even" and wanted.lyrics.has_times
         longest_s = self.trio.window_s if wanted.window_s is None else wanted.window_s
         limits = Limits(self.trio.period_s, longest_s, min(wanted.context_s, longest_s / 2), by_line)
-        n_periods = -(-length_ms * self.trio.period_s.denominator // (1000 * self.trio.period_s.numerator))
-        return plan(placed.words, n_periods, limits)
+        return plan(placed.words, self._periods(length_ms, 1000), limits)
+
+    def _periods(self, count: int, per_s: int) -> int:
+        """Returns how many periods hold so many milliseconds, or samples."""
+        return -(-count * self.trio.period_s.denominator // (per_s * self.trio.period_s.numerator))
 
     def _cast(self, wanted: Wanted, given: Given) -> tuple[Singing, tuple[Ear, Ear], tuple[str, ...]]:
         def reference(name: str) -> Audio | None:
@@ -179,19 +182,14 @@ class Performer:
         # A little more than the song is: codes hear what is around them.
         heard = given.backing.samples[: (length_ms + BEYOND_MS) * given.backing.sample_rate // 1000]
         mono = resample(to_mono(heard), given.backing.sample_rate, codec.info.sample_rate)
-        n_periods = -(
-            -len(mono) * self.trio.period_s.denominator // (codec.info.sample_rate * self.trio.period_s.numerator)
-        )
-        codes = codec.encode(codec.info.padded(mono, n_periods))
+        codes = codec.encode(codec.info.padded(mono, self._periods(len(mono), codec.info.sample_rate)))
         return {model.name: self._heard(model, codes) for model in hearing}
 
     @cached_property
     def _rest(self) -> list[int]:
         """The code of each level for silence, far from where it begins and ends."""
         codec = self.trio.codec.codec
-        n_periods = -(-REST_MS * self.trio.period_s.denominator // (1000 * self.trio.period_s.numerator))
-        silence = np.zeros(REST_MS * codec.info.sample_rate // 1000, np.float32)
-        levels = codec.encode(codec.info.padded(silence, n_periods))
+        levels = codec.encode(codec.info.padded(np.zeros(0, np.float32), self._periods(REST_MS, 1000)))
         return [int(level[len(level) // 2]) for level in levels[: len(self.trio.code_rates)]]
 
     def _heard(self, model: Named, codes: Sequence[npt.NDArray[np.uint16]]) -> BackingCodes:

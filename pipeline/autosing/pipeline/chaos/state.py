@@ -16,8 +16,9 @@ from autosing.pipeline.dataset import EXCLUDE, REFERENCE, Dataset, Partition
 from autosing.pipeline.events import EVENTS, RUNS
 from autosing.pipeline.ingest.partitions import append_songs
 from autosing.pipeline.ingest.synthetic import SyntheticSource
+from autosing.pipeline.leftovers import TEMPORARY
 from autosing.pipeline.listing import INDEX, Mark, list_partitions, mark_of
-from autosing.pipeline.store import TEMPORARY, NoSuchFile, Store
+from autosing.pipeline.store import NoSuchFile, Store
 from autosing.signal.errors import UsageError
 
 SOURCES = (f"{REFERENCE}.parquet", f"{INDEX}.parquet")

@@ -19,8 +19,9 @@ from autosing.pipeline.chaos.site import Site, end_of, wait_until, worker_of
 from autosing.pipeline.chaos.state import File, State, committed, copy_songs, done_twice, leftovers
 from autosing.pipeline.chaos.verdict import Verdict
 from autosing.pipeline.faults import END_ACTOR, RAISE, WATCH, Point
+from autosing.pipeline.leftovers import dead_scratch
 from autosing.pipeline.listing import Mark
-from autosing.pipeline.store import Store, dead_scratch
+from autosing.pipeline.store import Store
 from autosing.pipeline.upkeep.sweep import sweep
 from autosing.signal.errors import AutosingError, DataError
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from autosing.pipeline.construct.manifest import MANIFEST, Manifest, digest_of
 from autosing.pipeline.construct.split import SPLITS
-from autosing.pipeline.store import TEMPORARY, Store
+from autosing.pipeline.leftovers import TEMPORARY
+from autosing.pipeline.store import Store
 from autosing.signal.errors import UsageError
 
 SCRATCH = ".build-"

@@ -14,7 +14,8 @@ from autosing.pipeline.construct.target import SCRATCH
 from autosing.pipeline.dataset import EXCLUDE, INDEX, REFERENCE, REPARTITION, UNFINISHED
 from autosing.pipeline.events import RUNS
 from autosing.pipeline.journal import SEGMENT
-from autosing.pipeline.store import DRAFT, TEMPORARY, Entry, Store
+from autosing.pipeline.leftovers import DRAFT, TEMPORARY
+from autosing.pipeline.store import Entry, Store
 from autosing.pipeline.upkeep.findings import ELSEWHERE, UNREADABLE, Finding
 
 LEFTOVER_H = 24.0

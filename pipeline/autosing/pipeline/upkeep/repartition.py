@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 from autosing.pipeline.construct.manifest import digest_of
 from autosing.pipeline.dataset import EXCLUDE, REPARTITION, UNFINISHED, Dataset
 from autosing.pipeline.ingest.partitions import bytes_of
-from autosing.pipeline.store import TEMPORARY, Store, explained_refusals
+from autosing.pipeline.leftovers import TEMPORARY
+from autosing.pipeline.store import Store, explained_refusals
 from autosing.pipeline.upkeep.orphans import MODELS
 from autosing.pipeline.upkeep.rewrite import Limits, Rewriter
 from autosing.pipeline.upkeep.stream import Position
