@@ -74,6 +74,21 @@ def test_a_token_depends_on_none_after_it() -> None:
     assert (one[:, 15] - two[:, 15]).abs().max() > 1e-3
 
 
+@torch.inference_mode()
+def test_what_is_forgotten_is_not_told_to_what_comes_after_it() -> None:
+    model, batch = language(), inputs((6,), (9,))
+    tokens = torch.randint(0, 20, (1, 25), generator=torch.Generator().manual_seed(1))
+    forgotten = torch.arange(25)[None] % 3 == 1
+    other = tokens.where(~forgotten, 19 - tokens)
+    remembered, told = (
+        [model(given, one).logits for one in (tokens, other)]
+        for given in ({**batch, "forgotten": torch.zeros_like(forgotten)}, {**batch, "forgotten": forgotten})
+    )
+    torch.testing.assert_close(told[0], told[1])
+    torch.testing.assert_close(remembered[0], model(batch, tokens).logits)
+    assert not torch.allclose(remembered[0], remembered[1]) and not torch.allclose(remembered[0], told[0])
+
+
 def test_streams_of_other_rates_line_up_by_time_and_not_by_the_numbers_of_their_tokens() -> None:
     """AutoSing turned keys of 25 Hz and 20.83 Hz and queries of 83.33 Hz by their numbers."""
     vector = torch.ones(1, 1, 1, HEAD_DIM)

@@ -62,7 +62,7 @@ def test_losses_and_gradients_are_the_sums_of_those_of_the_samples(
     mixed_set: Path, recipe: str, has_backing: bool
 ) -> None:
     settings = WITH_BACKING[recipe] if has_backing else {}
-    dropped = {"condition_dropout": 0.3, "backing_dropout": 0.3, "singer_dropout": 0.3}
+    dropped = {"condition_dropout": 0.3, "backing_dropout": 0.3, "singer_dropout": 0.3, "history_dropout": 0.3}
     rows = task_of(mixed_set, recipe, row_s=4.0, seconds_per_batch=12.0, **dropped, **settings)
     alone = task_of(mixed_set, recipe, **dropped, **settings)
     samples = samples_of(mixed_set, rows)

@@ -139,6 +139,16 @@ def test_conditions_are_withheld_in_training_alone_and_as_often_as_set(coded_set
     assert not plain["withheld"].any() and plain["singer"].all()
 
 
+def test_columns_are_forgotten_in_training_alone_and_as_often_as_set(coded_set: Path) -> None:
+    task = task_of(coded_set, history_dropout=0.3)
+    many = [replace(samples_of(coded_set)[0], key=str(n)) for n in range(40)]
+    batch, plain = (task.collate(many, training=training) for training in (True, False))
+    forgotten = batch.arrays["forgotten"]
+    assert forgotten.mean() == pytest.approx(0.3, abs=0.04) and len(np.unique(forgotten, axis=0)) == 40
+    # What is forgotten is a target all the same.
+    assert "forgotten" not in plain.arrays and batch.counts["cross_entropy"] == plain.counts["cross_entropy"]
+
+
 def test_the_most_frequent_code_of_training_is_the_baseline() -> None:
     unigrams = Unigrams([3, 4])
     unigrams.count([[np.array([0, 2, 2]), np.array([3])], [np.array([2]), np.array([3, 1])]])

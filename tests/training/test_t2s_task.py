@@ -152,6 +152,16 @@ def test_conditions_are_withheld_in_training_alone_and_as_often_as_set(letters_s
     assert counts["guided_attention"] == (~arrays["withheld"]).sum() * len(sample.series["units"])
 
 
+def test_columns_are_forgotten_in_training_alone_and_as_often_as_set(letters_set: Path) -> None:
+    task = t2s(**GIVEN, history_dropout=0.3).task(Manifest.read(letters_set))
+    many = [replace(samples_of(letters_set)[0], key=str(n)) for n in range(40)]
+    batch, plain = (task.collate(many, training=training) for training in (True, False))
+    forgotten = batch.arrays["forgotten"]
+    assert forgotten.mean() == pytest.approx(0.3, abs=0.04) and len(np.unique(forgotten, axis=0)) == 40
+    # What is forgotten is a target all the same.
+    assert "forgotten" not in plain.arrays and batch.counts["cross_entropy"] == plain.counts["cross_entropy"]
+
+
 def test_settings_reach_the_model(letters_set: Path) -> None:
     """AutoSing's constructor passed on tunables of its own making, so those that were set did nothing."""
     settings = {"mlp": "gelu", "dropout": 0.25, "singer": "none", "use_pace": False, "letters": "classes"}

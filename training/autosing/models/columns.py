@@ -27,6 +27,8 @@ from autosing.signal.errors import UsageError
 Tensors = Mapping[str, Tensor]
 COLUMNS = "columns_segments"
 """The input that tells which sample of its row each column is of."""
+FORGOTTEN = "forgotten"
+"""The input that tells which columns are not told to those after them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,8 @@ class ColumnLanguage(nn.Module):
     all zeros for nobody, under its name; and `withheld` (B,), where a sample is to hear none of all this. A batch gives
     what its samples give one by one.
 
+    With `forgotten` (B, N) columns after those that it is true of are told nothing of them, in training.
+
     With `columns_segments` (B, N) rows hold several samples, of which none hears another (see `segments`): sources have
     `<name>_segments` (B, S) in place of counts, and conditions and `withheld` are told of each sample, (B, K, ...).
 
@@ -143,6 +147,8 @@ class ColumnLanguage(nn.Module):
             source: to what.
         """
         heard, told = self.heard(inputs), self.told(inputs)
+        if FORGOTTEN in inputs:
+            cells_BNR = cells_BNR.masked_fill(inputs[FORGOTTEN][..., None], EMPTY)
         before_BNR, seen = functional.pad(cells_BNR, (0, 0, 1, -1), value=EMPTY), None
         if COLUMNS in inputs:
             segments_BN = inputs[COLUMNS]

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from torch import nn
 
-from autosing.models.columns import ColumnLanguage
+from autosing.models.acoustic_input import pad_stack
+from autosing.models.columns import FORGOTTEN, ColumnLanguage
 from autosing.models.directory import LoadedModel
 from autosing.models.language import LANGUAGE_SIZES, LanguageSize
 from autosing.models.language_blocks import NOBODY, Mlp
@@ -51,6 +52,8 @@ class LanguageConfig(RunConfig):
         backing_dropout: share of training samples whose backing is withheld, so that one may sing without.
         mlp: what a layer computes token by token: `swiglu` or `gelu`.
         dropout: in all layers.
+        history_dropout: share of the columns of training samples that those after them do not see (word dropout, Bowman
+            et al. 2016), so that sources are listened to, and what was sung wrong is not believed.
         near_first: begin by attending to those tokens of a source that are near in time.
         row_s: training samples share rows of so many seconds, so that all batches have one shape, as `compile` wants; 0
             lays each sample in a row of its own.
@@ -65,6 +68,7 @@ class LanguageConfig(RunConfig):
     backing_dropout: float = 0.1
     mlp: Mlp = "swiglu"
     dropout: float = 0.1
+    history_dropout: float = 0.0
     near_first: bool = True
     row_s: float = 0.0
 
@@ -75,7 +79,7 @@ class LanguageConfig(RunConfig):
             raise UsageError(
                 f"row_s is {self.row_s:g} and seconds_per_batch {self.seconds_per_batch:g}; a batch must hold a row"
             )
-        self.require_shares("condition_dropout", "singer_dropout", "backing_dropout", "dropout")
+        self.require_shares("condition_dropout", "singer_dropout", "backing_dropout", "dropout", "history_dropout")
         twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
         if twice:
             raise UsageError(f"a column is named twice among {', '.join(self.columns)}; name each once")
@@ -139,17 +143,29 @@ class LanguageTask(Task[Model]):
         """The most columns of a sample beside those of its seconds."""
         return 1
 
-    def in_rows(self, batch: Batch, columns: Mapping[str, Sequence[Array]], fills: Mapping[str, int]) -> Batch:
-        """Returns a batch whose samples share rows, if they are to.
+    def for_training(
+        self,
+        samples: Sequence[Sample],
+        batch: Batch,
+        columns: Mapping[str, Sequence[Array]],
+        fills: Mapping[str, int],
+    ) -> Batch:
+        """Returns a batch that forgets columns, and whose samples share rows, if they are to.
 
         Args:
+            samples: of the batch.
             batch: side by side, with sources and their counts.
             columns: the arrays of what is predicted, (N, ...), by name and sample.
             fills: of padding, where it is not 0.
         """
         rows, arrays = self.shared_rows, dict(batch.arrays)
+        if self.config.history_dropout:
+            lengths = map(len, next(iter(columns.values())))
+            forgotten = [self._forgotten(sample, n) for sample, n in zip(samples, lengths, strict=True)]
+            columns = {**columns, FORGOTTEN: forgotten}
+            arrays[FORGOTTEN] = pad_stack(forgotten)
         if rows is None:
-            return batch
+            return replace(batch, arrays=arrays)
         streams = {"columns": Stream(columns, fills)}
         for name in self.sources:
             counts = arrays.pop(f"{name}_counts")
@@ -261,6 +277,9 @@ class LanguageTask(Task[Model]):
                 f"the set does not tell how many different {name} there are; set {told_by}, or build again"
             )
         return size
+
+    def _forgotten(self, sample: Sample, n: int) -> Array:
+        return sample.rng(FORGOTTEN).random(n) < self.config.history_dropout
 
     def _row(self, sample: Sample, training: bool) -> int:
         return NOBODY if self.withholds(sample, SINGER, training) else singer_row(sample, self.singer_rows, NOBODY)

@@ -149,7 +149,7 @@ class Sm2aTask(LanguageTask[Sm2aLearner]):
         if not training:
             return batch
         cells, times_s = zip(*laid, strict=True)
-        return self.in_rows(batch, {"cells": cells, "columns_s": times_s}, {"cells": EMPTY})
+        return self.for_training(samples, batch, {"cells": cells, "columns_s": times_s}, {"cells": EMPTY})
 
     @property
     def column_rate(self) -> Fraction:

@@ -158,7 +158,7 @@ class T2sTask(LanguageTask[T2sLearner]):
         if not training:
             return batch
         times_s = [centres_s(len(one), self.rate).astype(np.float32) for one in tokens]
-        return self.in_rows(batch, {"tokens": tokens, "columns_s": times_s}, {})
+        return self.for_training(samples, batch, {"tokens": tokens, "columns_s": times_s}, {})
 
     @property
     def column_rate(self) -> Fraction:
