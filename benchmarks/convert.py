@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,7 @@ from autosing.synthesis.conversion.windows import Source, Windows  # noqa: E402
 from autosing.synthesis.convert import Converter, Wanted  # noqa: E402
 from autosing.synthesis.resynthesize import way_of  # noqa: E402
 from autosing.training.run import train  # noqa: E402
+from clock import best_seconds  # noqa: E402
 from gates.synthetic_set import built, only_at_the_end  # noqa: E402
 from machine import machine, peak_mb  # noqa: E402
 
@@ -251,26 +252,14 @@ def compiled(folder: Path, device: str) -> None:
     print(f"one window of {n_frames} frames, ms; the first call compiles")
     print("| part | as it is | compiled | | first call, s |\n|---|---|---|---|---|")
     for name, (module, given) in parts.items():
-        plain = best_ms(partial(module, *given), device)
+        (plain_s,) = best_seconds([partial(module, *given)], device, times=8)
         graph = torch.compile(module, mode="reduce-overhead" if device == "cuda" else None, dynamic=False)
         started = time.perf_counter()
         graph(*given)
         first_s = time.perf_counter() - started
-        quick = best_ms(partial(graph, *given), device)
-        print(f"| {name} | {plain:.1f} | {quick:.1f} | {plain / quick:.2f} x | {first_s:.0f} |", flush=True)
-
-
-def best_ms(call: Callable[[], object], device: str) -> float:
-    """Returns the shortest of some calls: of the processor's time, or until the GPU is done."""
-    clock = time.perf_counter if device == "cuda" else time.process_time
-    found = []
-    for _ in range(8):
-        started = clock()
-        call()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        found.append(1000 * (clock() - started))
-    return min(found)
+        (quick_s,) = best_seconds([partial(graph, *given)], device, times=8)
+        row = f"| {name} | {1000 * plain_s:.1f} | {1000 * quick_s:.1f} | {plain_s / quick_s:.2f} x | {first_s:.0f} |"
+        print(row, flush=True)
 
 
 def _now(part: str) -> tuple[str, float]:

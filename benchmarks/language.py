@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from clock import best_seconds
 from machine import machine, peak_mb
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "training")]
@@ -174,20 +175,6 @@ def by_the_references_way(model: TokenLanguage, inputs: dict[str, Tensor], n: in
         last_BR = logits.argmax(-1)
 
 
-def seconds(calls: Sequence[Callable[[], object]], device: torch.device, times: int = 3) -> list[float]:
-    """Returns how long calls take at best, in turns after one that warms up: on a CPU its own time, others' aside."""
-    clock, best = time.process_time if device.type == "cpu" else time.perf_counter, [float("inf")] * len(calls)
-    for turn in range(1 + times):
-        for number, call in enumerate(calls):
-            begun = clock()
-            call()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if turn:
-                best[number] = min(best[number], clock() - begun)
-    return best
-
-
 def speed(args: argparse.Namespace, device: torch.device) -> None:
     """Prints tokens a second."""
     size, n, compiled, counts = args.size, args.tokens, args.compile, (args.text, args.backing)
@@ -211,7 +198,7 @@ def speed(args: argparse.Namespace, device: torch.device) -> None:
             lambda: generator.generate(inputs, [n] * batch, range(batch), USUAL),  # noqa: B023
             lambda: by_the_references_way(model, inputs, n),  # noqa: B023
         )
-        own, other = seconds(calls, device, args.times)
+        own, other = best_seconds(calls, device.type, args.times)
         print(
             f"batch {batch}: {batch * n / own:.0f} tokens/s, {batch * n / other:.0f} by the reference's way, ", end=""
         )
@@ -238,7 +225,8 @@ def codes_speed(size: str, n: int, device: torch.device, compiled: bool) -> None
     counts = code_counts(fields, n * 0.048)
     for batch in (1, 16):
         inputs = accompaniment(fields, batch, device)
-        (own,) = seconds([lambda: generator.generate(inputs, [counts] * batch, range(batch), USUAL)], device)  # noqa: B023
+        call = partial(generator.generate, inputs, [counts] * batch, range(batch), USUAL)
+        (own,) = best_seconds([call], device.type)
         sung_s = batch * counts[-1] / float(fields.finest_rate)
         print(f"batch {batch}: {batch * sum(counts) / own:.0f} codes/s, {sung_s / own:.2f} seconds of sound a second")
 

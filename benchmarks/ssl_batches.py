@@ -3,13 +3,11 @@
     python benchmarks/ssl_batches.py [--device cuda] [--size base] [--minutes 8] [--windows 1,2,4,8]
 
 A HuBERT with random weights, which take as long as others, encodes the same songs of one to four minutes: each as a
-whole, as a script calls the library; window by window, song by song; and in batches of windows of all songs at once.
-One thread. Figures are of the best of `--repeats` rounds through all arms.
+whole, as a script calls the library; in batches of the windows of one song; and in batches of those of all songs.
 """
 
 import argparse
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,21 +22,21 @@ one_thread()
 import torch  # noqa: E402
 from transformers import HubertConfig, HubertModel  # noqa: E402
 
+from autosing.pipeline.stages.ssl import Ssl  # noqa: E402
 from autosing.signal.framing import frames  # noqa: E402
 from autosing.signal.ssl import RATE, SAMPLE_RATE, Windowing, encode_songs, with_margins  # noqa: E402
-from autosing.signal.ssl_encoder import load_encoder  # noqa: E402
+from autosing.signal.ssl_encoder import Device, load_encoder  # noqa: E402
+from clock import best_seconds  # noqa: E402
 from machine import machine  # noqa: E402
 
 Wave = npt.NDArray[np.float32]
 SHORTEST_S, LONGEST_S = 60, 240
-TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
 SIZES: dict[str, dict[str, Any]] = {
-    "tiny": TINY,
+    "tiny": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128},
     "base": {},
     "large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
 }
-# As the stage has it.
-WINDOWING = Windowing.of_seconds(30, 2)
+WINDOWING = Windowing.of_seconds(Ssl.window_s, Ssl.context_s)
 
 
 def songs(minutes: float) -> list[Wave]:
@@ -51,11 +49,11 @@ def songs(minutes: float) -> list[Wave]:
     return found
 
 
-def arms(size: str, device: str, waves: Sequence[Wave], windows: Sequence[int]) -> dict[str, Callable[[], object]]:
+def arms(size: str, device: Device, waves: Sequence[Wave], windows: Sequence[int]) -> dict[str, Callable[[], object]]:
     """Returns what is measured, by its name."""
     with tempfile.TemporaryDirectory() as folder:
         HubertModel(HubertConfig(**SIZES[size])).save_pretrained(folder)
-        encoder = load_encoder(folder, device="cuda" if device == "cuda" else "cpu")
+        encoder = load_encoder(folder, device=device)
     counts = [frames(len(wave), SAMPLE_RATE, RATE) for wave in waves]
 
     def whole() -> None:
@@ -76,15 +74,6 @@ def arms(size: str, device: str, waves: Sequence[Wave], windows: Sequence[int]) 
     return found | {f"all songs, {n} at once": together(n) for n in windows}
 
 
-def seconds(call: Callable[[], object], device: str) -> float:
-    """Returns how long a call takes."""
-    started = time.perf_counter()
-    call()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
 def main() -> None:
     """Parses the command line and measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -92,9 +81,8 @@ def main() -> None:
     parser.add_argument("--size", choices=tuple(SIZES), default="base")
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--windows", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2, 4, 8])
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--times", type=int, default=2, help="how often each way is measured")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     waves = songs(options.minutes)
     hours = sum(map(len, waves)) / SAMPLE_RATE / 3600
     print(machine(("torch", "transformers")))
@@ -102,10 +90,8 @@ def main() -> None:
         print(torch.cuda.get_device_name())
     print(f"HuBERT of size {options.size}, {len(waves)} songs, {60 * hours:.1f} minutes")
     measured = arms(options.size, options.device, waves, options.windows)
-    for call in measured.values() if options.device == "cuda" else ():
-        call()  # Kernels are chosen.
-    rounds = [{name: seconds(call, options.device) for name, call in measured.items()} for _ in range(options.repeats)]
-    best = {name: min(one[name] for one in rounds) for name in measured}
+    taken = best_seconds(list(measured.values()), options.device, options.times)
+    best = dict(zip(measured, taken, strict=True))
     reference = best[f"all songs, {options.windows[0]} at once"]
     print(f"{'windows':28}{'s':>9}{'audio h / h':>13}{'ratio':>8}")
     for name, took_s in best.items():

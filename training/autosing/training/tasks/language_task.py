@@ -161,9 +161,8 @@ class LanguageTask(Task[Model]):
         rows, arrays = self.shared_rows, dict(batch.arrays)
         if self.config.history_dropout:
             lengths = map(len, next(iter(columns.values())))
-            forgotten = [self._forgotten(sample, n) for sample, n in zip(samples, lengths, strict=True)]
-            columns = {**columns, FORGOTTEN: forgotten}
-            arrays[FORGOTTEN] = pad_stack(forgotten)
+            columns = {**columns, FORGOTTEN: list(map(self._forgotten, samples, lengths))}
+            arrays[FORGOTTEN] = pad_stack(columns[FORGOTTEN])
         if rows is None:
             return replace(batch, arrays=arrays)
         streams = {"columns": Stream(columns, fills)}
