@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from shutil import which
 
 import numpy as np
 import pytest
@@ -301,3 +302,13 @@ def test_models_of_other_tokens_or_codes_are_refused_with_both(
 def test_models_in_the_wrong_places_are_refused(sing: Sing, singing_studio: Studio) -> None:
     said = sing("o.wav", "--lyrics", "la", t2s=singing_studio.sm2a())
     assert said.code == 1 and "is a 'codes_language'; sing needs T2S" in said.err
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's own
+@pytest.mark.skipif(which("g++") is None, reason="PyTorch's compiler needs one of C++")
+def test_graphs_of_steps_sing_the_same_song(sing: Sing, tmp_path: Path) -> None:
+    words = ("--lyrics", "la la lo da", "--length", "3", "--window", "2", "--context", "0.5", "--takes", "2")
+    for name, how in (("o.wav", ()), ("quick.wav", ("--compile",))):
+        assert sing(name, *words, *how).code == 0
+    assert (tmp_path / "o.wav").read_bytes() == (tmp_path / "quick.wav").read_bytes()

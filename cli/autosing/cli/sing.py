@@ -67,6 +67,9 @@ def sing(
     bits: Annotated[int, typer.Option(help="16 or 24.")] = 16,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make OUT again where it is there.")] = False,
     device: Annotated[Device, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Make graphs of steps: a minute or two first, then quicker.")
+    ] = False,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -116,7 +119,7 @@ def sing(
     target = Target(out, bits, overwrite, has_stems, takes, {"sources": sources.told(), **provenance()})
     target.check(*sources.files, *references_in(singer), *filter(None, [lyrics_file(lyrics)]))
     sources.check()
-    performer = load_performer(t2s, sm2a, codec, set_ or [], device, aligner, lexicon)
+    performer = load_performer(t2s, sm2a, codec, set_ or [], device, aligner, lexicon, compile_)
     with Progress() as progress:
         progress.part("separation")
         given = sources.given(separator_of(config, set_, device) if reference else None)

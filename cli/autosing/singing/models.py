@@ -17,7 +17,14 @@ KINDS = {"language": "t2s", "codes_language": "sm2a"}
 
 
 def load_performer(
-    t2s: str, sm2a: str, codec: str, overrides: Sequence[str], device: Device, aligner: str, lexicon: str
+    t2s: str,
+    sm2a: str,
+    codec: str,
+    overrides: Sequence[str],
+    device: Device,
+    aligner: str,
+    lexicon: str,
+    compile: bool = False,
 ) -> "Performer":
     """Returns the models that sing, on their device.
 
@@ -29,6 +36,7 @@ def load_performer(
         device: of all of them.
         aligner: that hears lyrics in takes.
         lexicon: that the first model, or the aligner, spells by, if one does.
+        compile: make graphs of the models' steps (see `models.graphs`).
 
     Raises:
         CheckpointError: a model is damaged, of another kind, or of other tokens or codes than the others.
@@ -50,7 +58,8 @@ def load_performer(
     trio = Trio(models[0], models[1], NamedCodec(codec, load_codec(codec, device=device), model_digest(codec)))
     for model in models:
         model.loaded.model.to(where)
-    engine = Engine(TokenGenerator(trio.tokens_model), CodesGenerator(trio.codes_model), where)
+    generators = TokenGenerator(trio.tokens_model, compile), CodesGenerator(trio.codes_model, compile)
+    engine = Engine(*generators, where)
     features = _features(models[0], overrides, device), _features(models[1], overrides, device)
     return Performer(trio, engine, features, reference_of, aligner, lexicon)
 

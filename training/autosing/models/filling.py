@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from autosing.models.attention import Turns
 from autosing.models.columns import ColumnLanguage
+from autosing.models.graphs import Graphs
 from autosing.models.patterns import EMPTY
 from autosing.models.sampling import Sampling, chosen, guided, numbers, without_repetition
 from autosing.models.stepping import State, Stepper
@@ -22,15 +23,12 @@ class Filler:
 
     Args:
         model: in evaluation mode.
-        compile: make one graph of a step (CUDA graphs on a GPU), for each size of batch, sources and length.
+        compile: make graphs of steps (see `graphs`).
     """
 
     def __init__(self, model: ColumnLanguage, compile: bool) -> None:
-        self._stepper, self._compile = Stepper(model), compile
-        self._step: Callable[..., Tensor] = self._stepper.step
-        self._places: dict[tuple[torch.Size, ...], State] = {}
-        if compile:
-            self._step = torch.compile(self._stepper.step, mode="reduce-overhead", fullgraph=True, dynamic=False)
+        self._stepper = Stepper(model)
+        self._graphs = Graphs(self._stepper) if compile else None
 
     @torch.inference_mode()
     def filled(
@@ -84,34 +82,27 @@ class Filler:
         The first `n_known` columns are in the caches already.
         """
         is_guided, turns = sampling.guidance != 1, self._stepper.turns(times_s_N)
-        state = self._placed(self._stepper.begin(_twice(inputs) if is_guided else inputs, len(times_s_N)))
+        state = self._stepper.begin(_twice(inputs) if is_guided else inputs, len(times_s_N))
         if n_known:
             before_BNR = functional.pad(cells_BNR[:, : n_known - 1], (0, 0, 1, 0), value=EMPTY)
             self._stepper.fill(
                 torch.cat([before_BNR] * (1 + is_guided)), Turns(*(one[:n_known] for one in turns)), state
             )
+        if self._graphs:
+            state = self._graphs.placed(state)
 
         def predict(last_BR: Tensor, number: int, place: Tensor) -> Tensor:
             turn = Turns(turns.cosine[number : number + 1], turns.sine[number : number + 1])
             if not is_guided:
-                return self._step(last_BR, place, turn, *state).float()
-            both = self._step(torch.cat([last_BR, last_BR]), place, turn, *state).float()
-            return guided(both, sampling.guidance)
+                return self._step(last_BR, place, turn, state)
+            return guided(self._step(torch.cat([last_BR, last_BR]), place, turn, state), sampling.guidance)
 
         return predict
 
-    def _placed(self, state: State) -> State:
-        """Returns a state where the last one of its shapes lies, since a graph reads and writes the same memory."""
-        if not self._compile:
-            return state
-        shapes = tuple(tensor.shape for tensor in state.tensors)
-        known = self._places.setdefault(shapes, state)
-        for old, new in zip(known.tensors, state.tensors, strict=True):
-            if known is state:
-                torch._dynamo.mark_static_address(old)
-            else:
-                old.copy_(new)
-        return known
+    def _step(self, last_BR: Tensor, place: Tensor, turns: Turns, state: State) -> Tensor:
+        if self._graphs:
+            return self._graphs.step(last_BR, place, turns, state).float()
+        return self._stepper.step(last_BR, place, turns, *state).float()
 
 
 def _twice(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ class TokenGenerator:
 
     Args:
         model: in evaluation mode.
-        compile: make one graph of a step (CUDA graphs on a GPU), for each size of batch, sources and length.
+        compile: make graphs of steps (see `graphs`).
     """
 
     def __init__(self, model: TokenLanguage, compile: bool = False) -> None:
@@ -78,7 +78,7 @@ class CodesGenerator:
 
     Args:
         model: in evaluation mode.
-        compile: make one graph of a step (CUDA graphs on a GPU), for each size of batch, sources and length.
+        compile: make graphs of steps (see `graphs`).
         unrolled: with a column for each of the finest codes, so that none is chosen beside others of its column; of a
             model that was trained on both.
     """
