@@ -137,7 +137,7 @@ def learned(folder: Path, options: argparse.Namespace) -> tuple[Models, list[boo
     ]
     sm2a, told = made["sm2a"]
     print(f"sm2a, rests counted: {told['token_accuracy'] / told['unigram_accuracy']:.3f} x the most frequent codes")
-    told = where_sung(sm2a, folder / PIECES.name, usual)
+    told = where_sung(sm2a, folder / PIECES.name, [*usual, *told_of("sm2a", options)])
     print(f"sm2a, where it is sung: {said(told)}")
     good += [told["token_accuracy"] >= LEAST_ACCURACY * told["unigram_accuracy"], told["semantic_gap"] >= LEAST_GAP]
     return Models(semantic, codec, t2s, sm2a), good
@@ -163,16 +163,20 @@ def trained(
     """Returns the model of a run, which is made unless it is there, and its figures on held-out songs."""
     torch.set_num_threads(options.threads)
     run = folder / f"{recipe}-{options.seed}"
-    own = [setting.partition(".")[2] for setting in options.set if setting.startswith(f"{recipe}.")]
     usual = ["size=tiny", "warmup_steps=20", f"seed={options.seed}"]
     started = time.process_time()
     if not (run / "model").exists():
-        train(recipe, shards, run, [*usual, *settings, *own], resume=run.exists())
+        train(recipe, shards, run, [*usual, *settings, *told_of(recipe, options)], resume=run.exists())
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     last = next(row for row in reversed(rows) if any(name.startswith(VALID) for name in row))
     told = {name.removeprefix(VALID): value for name, value in last.items() if name.startswith(VALID)}
     print(f"{recipe}: {said(told)}; {time.process_time() - started:.0f} CPU s", flush=True)
     return str(run / "model"), told
+
+
+def told_of(recipe: str, options: argparse.Namespace) -> list[str]:
+    """Returns the settings of a recipe that are asked for."""
+    return [setting.partition(".")[2] for setting in options.set if setting.startswith(f"{recipe}.")]
 
 
 def said(told: Mapping[str, float]) -> str:
