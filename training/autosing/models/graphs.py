@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from autosing.models.attention import Turns
+from autosing.models.compiling import compiled
 from autosing.models.stepping import Cache, Source, State, Stepper
 
 GRID = 128
@@ -30,8 +31,9 @@ class Graphs:
         on_gpu = stepper.readout.device.type == "cuda"
         # PyTorch counts the graphs of all steppers together, and its own limit is 8.
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_GRAPHS)
-        self._step = torch.compile(
+        self._step = compiled(
             stepper.step,
+            "leave out --compile",
             fullgraph=True,
             dynamic=False,
             mode="reduce-overhead" if on_gpu else None,
@@ -58,9 +60,12 @@ class Graphs:
         return place
 
     def step(self, last_BR: Tensor, place: Tensor, turns: Turns, state: State) -> Tensor:
-        """Returns what `Stepper.step` does, for a state that is `placed`."""
-        logits_BRV: Tensor = self._step(last_BR[_rows(last_BR, len(state.told))], place, turns, *state)
-        return logits_BRV[: len(last_BR)]
+        """Returns what `Stepper.step` does, for a state that is `placed`.
+
+        Raises:
+            UsageError: PyTorch's compiler finds none of C++.
+        """
+        return self._step(last_BR[_rows(last_BR, len(state.told))], place, turns, *state)[: len(last_BR)]
 
 
 def _lengths(state: State) -> list[int]:

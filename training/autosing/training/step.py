@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from autosing.models.compiling import compiled
 from autosing.signal.errors import AutosingError, UsageError
 from autosing.training.loader import Batch, Delivery
 from autosing.training.optimisers import Turn
@@ -167,7 +168,9 @@ class _Losses(nn.Module):
         super().__init__()
         self._task, self._model, self._phase = task, model, phase
         self._met: dict[tuple[torch.Size, ...], int] = {}
-        self._compiled = torch.compile(task.losses, dynamic=False) if task.config.compile else task.losses
+        self._compiled = (
+            compiled(task.losses, "set compile=false", dynamic=False) if task.config.compile else task.losses
+        )
 
     def forward(self, batch: dict[str, Tensor]) -> Mapping[str, Tensor]:
         run = self._compiled if self._comes_again(batch) else self._task.losses
