@@ -68,7 +68,7 @@ def sing(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make OUT again where it is there.")] = False,
     device: Annotated[Device, typer.Option(help="auto, cpu or cuda.")] = "auto",
     compile_: Annotated[
-        bool, typer.Option("--compile", help="Make graphs of steps: a minute or two first, then quicker.")
+        bool, typer.Option("--compile", help="Make graphs of steps: minutes first, then quicker; for GPUs.")
     ] = False,
     set_: Annotated[
         list[str] | None,
