@@ -36,7 +36,7 @@ def save(path: Path, wave: np.ndarray, lyrics: list[str], facts: dict[str, Any] 
     path.write_bytes(encode(np.asarray(wave, np.float32).reshape(len(wave), -1), HZ, "WAV"))
     told = {
         "lyrics": lyrics,
-        "windows": [{"lines": list(range(len(lyrics)))}],
+        "windows": [{"start_s": 0.0, "lines": list(range(len(lyrics)))}],
         "takes": [{}],
         "length_s": len(wave) / HZ,
         "per_second": {"tokens": 100.0},
@@ -60,6 +60,14 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "sung/other.wav.json").write_text('{"some": "thing"}')
     (tmp_path / "sung/other.wav").write_bytes(b"")
     return tmp_path / "sung"
+
+
+def test_long_songs_are_taken_apart_where_a_window_begins_with_a_line(tmp_path: Path) -> None:
+    windows = [(0.0, [0]), (5.0, [0, 1]), (9.0, []), (11.0, [2])]
+    told = {"windows": [{"start_s": start_s, "lines": lines} for start_s, lines in windows]}
+    save(tmp_path / "song.wav", np.zeros(HZ), ["one", "two", "three", "four"], told)
+    (found,) = find_songs(tmp_path)
+    assert found.borders == [(0.0, 0), (11.0, 2)] and found.lines == ["one", "two", "three"]
 
 
 def test_songs_are_judged_by_what_is_known_of_them(folder: Path, tmp_path: Path, autosing: Autosing) -> None:

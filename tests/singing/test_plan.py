@@ -10,6 +10,7 @@ import pytest
 
 from autosing.models.lyric_tokens import SungWord
 from autosing.signal.errors import UsageError
+from autosing.synthesis.singing.engine import lines_of
 from autosing.synthesis.singing.lyrics import Lyrics, json_lyrics, lrc_lyrics, plain_lyrics
 from autosing.synthesis.singing.places import place, song_length_ms
 from autosing.synthesis.singing.plan import Limits, Window, line_borders, plan
@@ -234,7 +235,7 @@ def test_windows_end_where_lines_begin_where_one_is_in_reach() -> None:
 def test_songs_are_taken_apart_only_where_a_window_begins_with_a_line() -> None:
     words = place(lrc_lyrics("[00:02]one\n[00:14]" + "two " * 30 + "\n[00:40]" + "three " * 20), 50.0).words
     windows = windows_of(words, 50.0)
-    borders = line_borders(windows, PERIOD_S)
+    borders = line_borders((float(one.start * PERIOD_S), lines_of(one.words)) for one in windows)
     assert [line for _, line in borders] == [0, 1, 2] and len(windows) > 6
     assert [at_s for at_s, _ in borders[1:]] == pytest.approx([13.7, 39.7], abs=0.2)
 

@@ -238,7 +238,8 @@ class Performer:
     ) -> tuple[list[Take], list[int]]:
         """Returns takes, the best first, and the numbers of all windows that were sung, weak ones again."""
 
-        borders = line_borders(score.windows, self.trio.period_s)
+        period_s = float(self.trio.period_s)
+        borders = line_borders((window.start * period_s, lines_of(window.words)) for window in score.windows)
 
         def judged(sung: Sung) -> Take:
             tell("codec and re-alignment")

@@ -84,7 +84,7 @@ def evaluate_singing(request: Request, out: Path | None = None) -> Evaluation:
 
 def _heard(song: SungSong, judge: Judge, request: Request) -> Heard:
     voice, wanted = song.voice, song.model_voice(request.separator)
-    told = of_voice(voice, song.lines, judge)
+    told = of_voice(voice, song.lines, song.borders, judge)
     if wanted is not None and request.ear is not None:
         told["voice_similarity"] = request.ear.similarity(voice, wanted)
     elif wanted is not None:

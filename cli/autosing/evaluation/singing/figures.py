@@ -1,6 +1,6 @@
 """The figures of a sung song: lyrics that are heard, pitch, voice, loudness, and speed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -52,9 +52,9 @@ MEASURES = (
 )
 
 
-def of_voice(voice: Wave, lines: list[str], judge: Judge) -> dict[str, float]:
-    """Returns what a voice (T,) tells of lyrics and pitch."""
-    verdict = judge.judge(voice, SPEC.sample_rate, lines)
+def of_voice(voice: Wave, lines: Sequence[str], borders: Sequence[tuple[float, int]], judge: Judge) -> dict[str, float]:
+    """Returns what a voice (T,) tells of lyrics and pitch; the borders are those of `Judge.judge`."""
+    verdict = judge.judge(voice, SPEC.sample_rate, lines, borders)
     told = {name: float(getattr(verdict, name)) for name in ("lines", "words", "symbol_error_rate", "beside")}
     return {**told, **_pitch(voice)}
 

@@ -12,6 +12,7 @@ from autosing.signal.errors import AutosingError, UsageError
 from autosing.signal.resample import resample
 from autosing.sounds.mixes import Separator
 from autosing.sounds.outputs import SUFFIXES, sidecar_of
+from autosing.synthesis.singing.plan import line_borders
 
 MOST_BYTES = 64 << 20
 NEEDED = ("lyrics", "takes", "length_s", "per_second", "realtime_factors", "singers")
@@ -52,6 +53,11 @@ class SungSong:
         """The lyrics, without lines that were left out."""
         sung = [line for window in self.facts["windows"] for line in window["lines"]]
         return [str(line) for line in self.facts["lyrics"][: 1 + max(sung, default=-1)]]
+
+    @property
+    def borders(self) -> list[tuple[float, int]]:
+        """Where a song of many minutes may be taken apart, as `Judge.judge` wants it."""
+        return line_borders((window["start_s"], window["lines"]) for window in self.facts["windows"])
 
     def model_voice(self, separator: Separator | None) -> Wave | None:
         """Returns whose voice it should be (T,): of the recording that was named, or of the reference, taken apart.

@@ -5,7 +5,7 @@ nor leave anything out.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -123,14 +123,18 @@ def _sung(words: Sequence[SungWord], begin: int, end: int, limits: Limits) -> li
     return windows
 
 
-def line_borders(windows: Sequence[Window], period_s: Fraction) -> list[tuple[float, int]]:
-    """Returns when windows begin whose new words begin with a line, in seconds, and the number of that line."""
+def line_borders(windows: Iterable[tuple[float, Sequence[int]]]) -> list[tuple[float, int]]:
+    """Returns when windows begin whose new words begin with a line, in seconds, and the number of that line.
+
+    Args:
+        windows: when each begins in seconds, and the lines that its new words are of.
+    """
     found, last = list[tuple[float, int]](), -1
-    for window in windows:
-        if window.words:
-            if window.words[0].line != last:
-                found.append((float(window.start * period_s), window.words[0].line))
-            last = window.words[-1].line
+    for start_s, lines in windows:
+        if lines:
+            if lines[0] != last:
+                found.append((start_s, lines[0]))
+            last = lines[-1]
     return found
 
 
