@@ -1,21 +1,19 @@
 """What is compiled is what it was, and a machine without a compiler of C++ is told what to do."""
 
-from shutil import which
-
 import pytest
 import torch
 from torch._inductor.utils import fresh_cache
 
 from autosing.models.compiling import compiled
 from autosing.signal.errors import UsageError
-
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's own
+from compilers import OF_PYTORCH, compiles
 
 
 def more(x: torch.Tensor) -> torch.Tensor:
     return x.sin() + 1
 
 
+@OF_PYTORCH
 def test_no_compiler_is_named_with_the_way_out() -> None:
     torch._dynamo.reset()
     told = r"No working C\+\+ compiler found.*, or leave out --compile"
@@ -24,8 +22,7 @@ def test_no_compiler_is_named_with_the_way_out() -> None:
         compiled(more, "leave out --compile", fullgraph=True)(torch.ones(3))
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(which("g++") is None, reason="PyTorch's compiler needs one of C++")
+@compiles
 def test_what_is_compiled_gives_the_same() -> None:
     torch._dynamo.reset()
     x = torch.linspace(-1, 1, 9)

@@ -1,8 +1,6 @@
 """Steps as graphs: few of them serve songs of all sizes, and what is sung does not change."""
 
 from collections.abc import Iterator
-from functools import partial
-from shutil import which
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from test_language import inputs, language
 from autosing.models.generation import TokenGenerator
 from autosing.models.graphs import GRID
 from autosing.models.sampling import Sampling
+from compilers import compiles
 
 DRAWN, GUIDED = Sampling(), Sampling(guidance=2.0)
 BATCHES = {"one": ((6,), (4,)), "long": ((200,), (4,)), "two": ((12, 5), (30, 9)), "three": ((12, 5, 0), (30, 0, 17))}
@@ -41,7 +40,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 
 def both(model: Any) -> tuple[Any, Any]:
     """Returns what sings by graphs, and what sings without."""
-    return partial(TokenGenerator(model, compile=True).generate), partial(TokenGenerator(model).generate)
+    return TokenGenerator(model, compile=True).generate, TokenGenerator(model).generate
 
 
 def test_songs_of_many_sizes_share_graphs_and_are_what_they_are_without(made: list[Any]) -> None:
@@ -69,9 +68,7 @@ def test_songs_of_many_sizes_share_graphs_and_are_what_they_are_without(made: li
     assert sung("two", 30, GUIDED) == 5, "as many as three, of which one fills a place"
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's own
-@pytest.mark.skipif(which("g++") is None, reason="PyTorch's compiler needs one of C++")
+@compiles
 def test_a_compiled_graph_sings_the_same() -> None:
     by_graphs, without = both(language())
     batch = inputs(*BATCHES["two"])

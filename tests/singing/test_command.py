@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from shutil import which
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import soundfile
 from tiny_sing import HZ, Studio, save_reference, save_sound
 
 from autosing.signal.decode import decode
+from compilers import compiles
 from said import Autosing, Said
 
 Sing = Callable[..., Said]
@@ -304,9 +304,7 @@ def test_models_in_the_wrong_places_are_refused(sing: Sing, singing_studio: Stud
     assert said.code == 1 and "is a 'codes_language'; sing needs T2S" in said.err
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's own
-@pytest.mark.skipif(which("g++") is None, reason="PyTorch's compiler needs one of C++")
+@compiles
 def test_graphs_of_steps_sing_the_same_song(sing: Sing, tmp_path: Path) -> None:
     words = ("--lyrics", "la la lo da", "--length", "3", "--window", "2", "--context", "0.5", "--takes", "2")
     for name, how in (("o.wav", ()), ("quick.wav", ("--compile",))):

@@ -100,9 +100,12 @@ class Filler:
         return predict
 
     def _step(self, last_BR: Tensor, place: Tensor, turns: Turns, state: State) -> Tensor:
+        """Returns the logits (B, R, V) in float32."""
         if self._graphs:
-            return self._graphs.step(last_BR, place, turns, state).float()
-        return self._stepper.step(last_BR, place, turns, *state).float()
+            logits_BRV = self._graphs.step(last_BR, place, turns, state)
+        else:
+            logits_BRV = self._stepper.step(last_BR, place, turns, *state)
+        return logits_BRV.float()
 
 
 def _twice(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
