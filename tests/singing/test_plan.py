@@ -13,7 +13,8 @@ from autosing.signal.errors import UsageError
 from autosing.synthesis.singing.engine import lines_of
 from autosing.synthesis.singing.lyrics import Lyrics, json_lyrics, lrc_lyrics, plain_lyrics
 from autosing.synthesis.singing.places import place, song_length_ms
-from autosing.synthesis.singing.plan import Limits, Window, line_borders, plan
+from autosing.synthesis.singing.plan import Limits, Window, plan
+from autosing.synthesis.singing.takes import line_borders
 
 PERIOD_S = Fraction(64, 375)
 LYRICS = "ada sings a line\nand another one\n\n[Chorus]\nla la la (x2)\nda da"

@@ -27,9 +27,9 @@ from autosing.synthesis.singing.cast import Ear, who_sings
 from autosing.synthesis.singing.engine import SM2A_PART, T2S_PART, Engine, Part, Score, Sung, lines_of, middles_s
 from autosing.synthesis.singing.lyrics import Lyrics
 from autosing.synthesis.singing.places import Placed, place, song_length_ms
-from autosing.synthesis.singing.plan import Limits, Window, line_borders, plan
+from autosing.synthesis.singing.plan import Limits, Window, plan
 from autosing.synthesis.singing.retries import Retries
-from autosing.synthesis.singing.takes import Judge, Verdict
+from autosing.synthesis.singing.takes import Judge, Verdict, line_borders
 from autosing.synthesis.singing.trio import Named, Trio
 from autosing.synthesis.singing.wanted import Given, Wanted
 from autosing.synthesis.singing.window_input import BackingCodes, Grid, Spelling

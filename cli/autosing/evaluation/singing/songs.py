@@ -12,7 +12,7 @@ from autosing.signal.errors import AutosingError, UsageError
 from autosing.signal.resample import resample
 from autosing.sounds.mixes import Separator
 from autosing.sounds.outputs import SUFFIXES, sidecar_of
-from autosing.synthesis.singing.plan import line_borders
+from autosing.synthesis.singing.takes import line_borders
 
 MOST_BYTES = 64 << 20
 NEEDED = ("lyrics", "takes", "length_s", "per_second", "realtime_factors", "singers")

@@ -5,7 +5,7 @@ nor leave anything out.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -121,21 +121,6 @@ def _sung(words: Sequence[SungWord], begin: int, end: int, limits: Limits) -> li
         windows.append(Window(heard_from, start, stop, tuple(words[heard:first]), tuple(words[first:last])))
         start, first = stop, last
     return windows
-
-
-def line_borders(windows: Iterable[tuple[float, Sequence[int]]]) -> list[tuple[float, int]]:
-    """Returns when windows begin whose new words begin with a line, in seconds, and the number of that line.
-
-    Args:
-        windows: when each begins in seconds, and the lines that its new words are of.
-    """
-    found, last = list[tuple[float, int]](), -1
-    for start_s, lines in windows:
-        if lines:
-            if lines[0] != last:
-                found.append((start_s, lines[0]))
-            last = lines[-1]
-    return found
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """How good a take is: its lyrics are aligned to its sound again, which tells lines that were skipped or added."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -169,6 +169,21 @@ class Judge:
         # Nothing tells how many sounds there are in a word that has no letters, as in a number.
         slowest_s = float("inf") if ANYTHING in true else SLOWEST_S
         return is_sure and is_read and QUICKEST_S <= (line.end_s - line.start_s) / len(true) <= slowest_s
+
+
+def line_borders(windows: Iterable[tuple[float, Sequence[int]]]) -> list[tuple[float, int]]:
+    """Returns when windows begin whose new words begin with a line, in seconds, and the number of that line.
+
+    Args:
+        windows: when each begins in seconds, and the lines that its new words are of.
+    """
+    found, last = list[tuple[float, int]](), -1
+    for start_s, lines in windows:
+        if lines:
+            if lines[0] != last:
+                found.append((start_s, lines[0]))
+            last = lines[-1]
+    return found
 
 
 def _widened(lines: Mapping[int, TimedLine], numbers: Collection[int]) -> dict[int, TimedLine]:
