@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,7 +29,7 @@ one_thread()
 import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
-from synthetic_set import built, only_at_the_end, options_of, options_of_a_run  # noqa: E402
+from synthetic_set import built, held_out_of, only_at_the_end, options_of, options_of_a_run  # noqa: E402
 
 from autosing.models.codecs import AnyCodec, load_codec  # noqa: E402
 from autosing.models.directory import load_model  # noqa: E402
@@ -56,18 +56,20 @@ from autosing.training.step import tensors  # noqa: E402
 
 Wave = npt.NDArray[np.float32]
 SINGERS, VALID = 8, "valid/"
+# No songs are kept for tests: figures are of those for validation, which choose nothing, and sung are lyrics of others.
 PARTS = SampleSpec(
     "parts",
     {"ssl": "ssl.ssl", "phones": "reference.ref_phones", "f0_hz": "f0.f0_hz", "voiced": "f0.voiced"},
     audio="voice",
+    test_songs=0,
 )
 # The lines of the LRC lyrics, whose texts the bottleneck learns from.
 SETTINGS = ("ssl.model=log_mel", "align.method=rate", "cuts.method=lines")
 LEVELS = ("codes_0", "codes_1", "codes_2")
 TOKENS = {"semantic": "semantic.semantic"} | {name: f"codes.{name}" for name in LEVELS}
-WHOLE = SampleSpec("whole", TOKENS, cuts=None, words=True)
+WHOLE = SampleSpec("whole", TOKENS, cuts=None, words=True, test_songs=0)
 # Pieces of the same songs, of 3 to 12 s, in which somebody sings for four fifths of the time.
-PIECES = SampleSpec("pieces", TOKENS)
+PIECES = SampleSpec("pieces", TOKENS, test_songs=0)
 SUNG_CUTS = ("cuts.method=sung", "cuts.words=align", "cuts.activity=")
 # Seeds of the songs whose lyrics are sung; those of the set are far below.
 FIRST_UNSEEN = 8_000_000
@@ -121,7 +123,8 @@ def learned(folder: Path, options: argparse.Namespace) -> tuple[Models, list[boo
     of_semantic = ["alphabet=letters", "lr=3e-3", "seconds_per_batch=24", "n_tokens=256"]
     of_semantic += only_at_the_end(options.semantic_steps)
     of_codec = ["resynthesis=mel", "lr=1e-3", "seconds_per_batch=32", "adversarial_weight=0", "ema_decay=0.99"]
-    of_codec += ["n_codes=64", "code_dim=32", *only_at_the_end(options.codec_steps)]
+    # The more codes a level has, the better it sounds, and the less of them tokens tell.
+    of_codec += ["n_codes=48", "code_dim=32", *only_at_the_end(options.codec_steps)]
     of_parts = {"semantic": of_semantic} | ({} if options.codec else {"codec": of_codec})
     made = side_by_side(parts, folder, of_parts, options)
     semantic, codec = made["semantic"][0], str(options.codec or made["codec"][0])
@@ -216,10 +219,8 @@ def tokenized(folder: Path, semantic: str, codec: str, n_songs: int) -> Path:
         dataset = Dataset(entry.path)
         settings = ("ssl.model=log_mel", f"semantic.model={semantic}", f"codes.model={codec}", *SUNG_CUTS)
         process(dataset, Project().graph(entry, settings), ["semantic", "codes", "align", "cuts"], RunOptions())
-        held_out = max(n_songs // 8, 1)
         for spec in missing:
-            wanted = replace(spec, valid_songs=held_out, test_songs=held_out)
-            construct_dataset([NamedDataset("gate", dataset)], str(folder / spec.name), wanted)
+            construct_dataset([NamedDataset("gate", dataset)], str(folder / spec.name), held_out_of(spec, n_songs))
     return folder / WHOLE.name
 
 

@@ -26,7 +26,7 @@ one_thread()
 import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
-from synthetic_set import built, only_at_the_end, options_of, options_of_a_run  # noqa: E402
+from synthetic_set import built, held_out_of, only_at_the_end, options_of, options_of_a_run  # noqa: E402
 
 from autosing.evaluation.conversion.compare import COARSE, SOURCE, Request, compare_conversions  # noqa: E402
 from autosing.evaluation.conversion.songs import Choice  # noqa: E402
@@ -155,8 +155,7 @@ def built_with_content(folder: Path, source: SyntheticSource, options: Any) -> P
         first = built(folder / "set", source, SAMPLES["content"], STAGES, (k,))
         trained("soft_units", first, folder / "encoder", ENCODER_STEPS, [*OF_ENCODER, f"n_units={options.k}"])
         dataset = processed(folder, str(folder / "set" / "songs"), options)
-        held_out = source.n_songs // 8
-        spec = replace(SAMPLES["svc"], valid_songs=held_out, test_songs=held_out)
+        spec = held_out_of(SAMPLES["svc"], source.n_songs)
         construct_dataset([NamedDataset("gate", dataset)], str(shards), spec)
     return shards
 

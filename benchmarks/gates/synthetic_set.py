@@ -27,7 +27,7 @@ def built(
     settings: Sequence[str] = (),
     executor: Executor = "local",
 ) -> Path:
-    """Returns the folder of a built set; an eighth of the songs is held out for validation, another for the figures.
+    """Returns the folder of a built set, with songs held out as `held_out_of` says.
 
     Args:
         folder: for everything.
@@ -46,13 +46,14 @@ def built(
     entry = Project().dataset(str(songs))
     dataset = Dataset(entry.path)
     process(dataset, Project().graph(entry, tuple(settings)), [*stages, "cuts"], RunOptions(executor))
-    held_out = max(n_songs // 8, 1)
-    construct_dataset(
-        [NamedDataset("gate", dataset)],
-        str(folder / "shards"),
-        replace(spec, valid_songs=held_out, test_songs=held_out),
-    )
+    construct_dataset([NamedDataset("gate", dataset)], str(folder / "shards"), held_out_of(spec, n_songs))
     return folder / "shards"
+
+
+def held_out_of(spec: SampleSpec, n_songs: int) -> SampleSpec:
+    """Returns a spec with an eighth of the songs held out for validation, and as many for tests unless it says else."""
+    eighth = max(n_songs // 8, 1)
+    return replace(spec, valid_songs=eighth, test_songs=eighth if spec.test_songs is None else spec.test_songs)
 
 
 def options_of(described: str | None, steps: int) -> argparse.ArgumentParser:
