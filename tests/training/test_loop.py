@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import toy_gan
 from toy_judged import Judged
 from toy_shards import ToySample, sung_sample, toy_samples, voiced_sample, write_set
@@ -64,6 +65,16 @@ def test_a_folder_is_of_one_run_at_a_time(toy_set: Path, tmp_path: Path) -> None
                 train("toy_gan:recipe", toy_set, tmp_path / "run", [], resume=True)
 
     train("toy_gan:recipe", toy_set, tmp_path / "run", [*SETTINGS, "steps=2"], on_step=another)
+
+
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor cannot take denormals as 0")
+def test_numbers_that_fade_away_are_0_while_a_run_lasts(toy_set: Path, tmp_path: Path) -> None:
+    halves, faint = [], torch.tensor(2e-39)
+    train(
+        "toy_gan:recipe", toy_set, tmp_path / "run", [*SETTINGS, "steps=2"], on_step=lambda *_: halves.append(faint / 2)
+    )
+    assert [float(half) for half in halves] == [0, 0]
+    assert float(faint / 2) > 0
 
 
 def test_a_file_in_place_of_the_folder_is_named(toy_set: Path, tmp_path: Path) -> None:
