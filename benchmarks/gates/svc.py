@@ -155,8 +155,7 @@ def built_with_content(folder: Path, source: SyntheticSource, options: Any) -> P
         first = built(folder / "set", source, SAMPLES["content"], STAGES, (k,))
         trained("soft_units", first, folder / "encoder", ENCODER_STEPS, [*OF_ENCODER, f"n_units={options.k}"])
         dataset = processed(folder, str(folder / "set" / "songs"), options)
-        spec = held_out_of(SAMPLES["svc"], source.n_songs)
-        construct_dataset([NamedDataset("gate", dataset)], str(shards), spec)
+        construct_dataset([NamedDataset("gate", dataset)], str(shards), held_out_of(SAMPLES["svc"], source.n_songs))
     return shards
 
 
